@@ -1,0 +1,1 @@
+//! mod_socket_handoff
