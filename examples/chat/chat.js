@@ -1,0 +1,84 @@
+import { CutError, streamByEventSource, streamByFetch } from './stream.js';
+
+const CHAT = '../php/chat.php';
+const LOGIN = '../php/login.php';
+
+const $ = (id) => document.getElementById(id);
+const form = $('ask');
+let stop = null; // the AbortController of the answer that is streaming
+
+form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const prompt = $('prompt').value;
+    if (stop || prompt.trim() === '') return;
+
+    const stream = form.transport.value === 'get' ? streamByEventSource : streamByFetch;
+    const turn = newTurn(prompt);
+    stop = new AbortController();
+    form.dataset.busy = '';
+    $('prompt').value = '';
+    try {
+        await stream(CHAT, prompt, turn.add, stop.signal);
+        turn.end('done', 'Done');
+    } catch (error) {
+        if (stop.signal.aborted) turn.end('stopped', 'Stopped');
+        else if (error instanceof CutError) turn.end('cut', error.message);
+        else turn.end('error', error.message);
+        showLogin();
+    }
+    stop = null;
+    delete form.dataset.busy;
+    $('prompt').focus();
+});
+
+$('stop').addEventListener('click', () => stop?.abort());
+
+// Enter sends, Shift+Enter starts a new line; Enter that ends the input of a composed character does neither.
+$('prompt').addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    form.requestSubmit();
+});
+
+$('login').addEventListener('submit', async (event) => {
+    event.preventDefault();
+    await fetch(LOGIN, { method: 'POST' });
+    await showLogin();
+    $('prompt').focus();
+});
+
+/** Adds a question and its empty answer. `data-state` of the answer: streaming, then done, stopped, cut or error. */
+function newTurn(prompt) {
+    const turn = $('turn').content.cloneNode(true).firstElementChild;
+    const answer = turn.querySelector('.answer');
+    const status = turn.querySelector('.status');
+    const begin = performance.now();
+    let pieces = 0;
+    turn.querySelector('.question').textContent = prompt;
+    $('turns').append(turn);
+    turn.scrollIntoView({ block: 'end' });
+
+    return {
+        add(text) {
+            const following = innerHeight + scrollY >= document.body.scrollHeight - 40;
+            answer.append(text);
+            pieces += 1;
+            if (following) turn.scrollIntoView({ block: 'end' });
+        },
+        end(state, message) {
+            const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+            answer.dataset.state = state;
+            answer.removeAttribute('aria-busy');
+            status.textContent = pieces > 0 ? `${message} · ${pieces} events in ${seconds} s` : message;
+            turn.scrollIntoView({ block: 'end' });
+        },
+    };
+}
+
+/** Shows the login where nobody is signed in. */
+async function showLogin() {
+    const answer = await fetch(LOGIN).then((response) => response.json()).catch(() => null);
+    $('login').hidden = answer === null || answer.user !== null;
+}
+
+showLogin();
