@@ -1,0 +1,57 @@
+# The commands of this project: `make help` lists them.
+
+# Which httpd: the apxs that belongs to it. `make APXS=/opt/httpd/bin/apxs …` for another one.
+APXS ?= $(or $(shell command -v apxs 2>/dev/null),$(shell command -v apxs2 2>/dev/null),apxs)
+export APXS
+
+PREFIX ?= /usr/local
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+MODULE := $(RELEASE)/mod_socket_handoff.so
+DAEMON := $(RELEASE)/streaming-daemon
+
+.DEFAULT_GOAL := build
+.PHONY: help build install enable disable demo test bench-module setup clean
+
+help: ## this list
+	@echo 'Commands (plain `make` is `make build`):'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-14s%s\n", $$1, $$2 }'
+
+build: ## builds the Apache module and the daemon, installing what that needs (Debian)
+	@scripts/setup-debian.sh build
+	cargo build --release --locked -p mod_socket_handoff -p streaming-daemon
+	@# Only when changed, and as a new file: a running Apache has the old one mapped.
+	@cmp -s $(RELEASE)/libmod_socket_handoff.so $(MODULE) || install -m 0644 $(RELEASE)/libmod_socket_handoff.so $(MODULE)
+
+# Only when it is missing: `sudo make install` after `make` builds nothing as root.
+$(MODULE) $(DAEMON):
+	$(MAKE) build
+
+install: | $(MODULE) $(DAEMON) ## installs both; DESTDIR is honoured
+	install -d "$(DESTDIR)$$($(APXS) -q LIBEXECDIR)" "$(DESTDIR)$(PREFIX)/bin"
+	install -m 0644 $(MODULE) "$(DESTDIR)$$($(APXS) -q LIBEXECDIR)/mod_socket_handoff.so"
+	install -m 0755 $(DAEMON) "$(DESTDIR)$(PREFIX)/bin/streaming-daemon"
+
+enable: ## switches the installed module on (Debian); elsewhere says how to
+	@scripts/enable.sh enable
+
+disable: ## switches it off again
+	@scripts/enable.sh disable
+
+demo: build ## a chat in the browser, on a private Apache at port 8080 (DEMO_PORT= for another)
+	@scripts/setup-debian.sh demo
+	@cargo build --quiet --release --locked -p e2e --bin demo
+	@exec $(RELEASE)/demo
+
+test: build ## formatting, lints and every test there is
+	@scripts/setup-debian.sh demo test
+	@scripts/test.sh
+
+bench-module: build ## what the module costs Apache, in instructions and time
+	@scripts/setup-debian.sh test
+	cargo run --release --locked -p bench --bin bench-module
+
+setup: ## installs what build, demo and test need (Debian); the others do so by themselves
+	@scripts/setup-debian.sh build demo test
+
+clean: ## removes everything that was built
+	cargo clean
