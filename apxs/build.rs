@@ -5,17 +5,16 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 /// What the module calls and reads. Types that these mention come along by themselves.
-const FUNCTIONS: &str = "ap_(add_input_filter|add_output_filter_handle|remove_output_filter|get_brigade|pass_brigade|\
-    register_output_filter|hook_(child_init|insert_filter|insert_error_filter|post_config)|\
-    die|log_(r?error|cerror)_|get_conn_socket|ssl_conn_is_ssl|map_http_request_error|set_module_config)|\
-    apr_(table_(get|unset|setn|set|do|copy|overlap|make|elts|clear|addn)|palloc|pool_cleanup_register|pool_cleanup_null|\
-    brigade_(create|cleanup|destroy)|bucket_(eos|flush)_create|os_sock_get|pstrmemdup)|shim_.*";
+const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_brigade|pass_brigade|\
+    register_output_filter|hook_(child_init|insert_filter|insert_error_filter)|die|log_r?error_|\
+    get_request_module_loglevel|get_conn_socket|ssl_conn_is_ssl|map_http_request_error|[gs]et_module_config)|\
+    apr_(table_(get|unset|set|copy|elts|clear)|palloc|pool_cleanup_(register|null)|pstrmemdup|\
+    brigade_(create|cleanup|destroy|length)|bucket_(eos|flush)_create|os_sock_get)|shim_.*";
 const TYPES: &str = "module|command_rec|cmd_parms|request_rec|conn_rec|server_rec|ap_filter_t|ap_filter_rec_t|\
-    apr_bucket_brigade|apr_bucket|apr_table_t|apr_table_entry_t|apr_pool_t|ap_conn_keepalive_e|ap_input_mode_t";
-const CONSTANTS: &str = "OK|DECLINED|HTTP_.*|APLOG_.*|APR_HOOK_.*|AP_FTYPE_.*|AP_MODE_.*|AP_FILTER_ERROR|\
-    APR_SUCCESS|APR_EGENERAL|APR_NONBLOCK_READ|APR_BLOCK_READ|AP_CONN_.*|ap_conn_keepalive_e_.*|RSRC_CONF|ACCESS_CONF|\
-    MODULE_MAGIC_.*|STANDARD20_MODULE_STUFF|cmd_how_.*|M_.*|PROXYREQ_.*|apr_read_type_e_.*|ap_filter_type_.*|\
-    ap_input_mode_t_.*|OR_ALL|NOT_IN_.*";
+    apr_bucket_brigade|apr_bucket|apr_table_t|apr_table_entry_t|apr_pool_t|ap_conn_keepalive_e|ap_input_mode_t|\
+    ap_filter_type|apr_read_type_e|cmd_how";
+const CONSTANTS: &str = "APLOG_.*|APR_HOOK_.*|AP_FILTER_ERROR|APR_EGENERAL|HTTP_BAD_REQUEST|M_CONNECT|RSRC_CONF|\
+    ACCESS_CONF|MODULE_MAGIC_.*";
 
 fn main() {
     println!("cargo::rerun-if-changed=shim.h");
@@ -48,7 +47,9 @@ fn main() {
             "the headers of httpd could not be read ({error}); install apache2-dev and libclang-dev \
              (Fedora: httpd-devel, apr-devel, clang-devel)"
         )),
-        Err(_) => fail("libclang was not found; install libclang-dev (Fedora: clang-devel) or set LIBCLANG_PATH"),
+        Err(_) => {
+            fail("libclang was not found; install libclang-dev (Fedora: clang-devel) or set LIBCLANG_PATH")
+        }
     };
     let _ = std::panic::take_hook();
     bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR is writable");

@@ -27,3 +27,4 @@ static inline int shim_status_is_eagain(apr_status_t s) { return APR_STATUS_IS_E
 static inline int shim_status_is_timeup(apr_status_t s) { return APR_STATUS_IS_TIMEUP(s); }
 static inline int shim_status_is_eof(apr_status_t s) { return APR_STATUS_IS_EOF(s); }
 static inline int shim_data_in_output_filters(const conn_rec *c) { return c->data_in_output_filters != 0; }
+static inline int shim_connection_aborted(const conn_rec *c) { return c->aborted != 0; }

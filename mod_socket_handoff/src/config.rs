@@ -1,0 +1,281 @@
+//! What an operator can set, how virtual hosts inherit it, and the sentences for values that make no sense.
+
+use std::ffi::CStr;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+/// Settings of the server or of a virtual host. `None`: not set here, so the server's value or the default applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerConfig {
+    allowed_prefix: Option<PathBuf>,
+    connect_timeout_ms: Option<u32>,
+    send_timeout_ms: Option<u32>,
+    max_retries: Option<u32>,
+    drain_bytes: Option<u64>,
+    drain_ms: Option<u32>,
+}
+
+impl ServerConfig {
+    /// The settings of a virtual host: key by key its own, else the server's.
+    pub(crate) fn merge(server: &Self, vhost: &Self) -> Self {
+        Self {
+            allowed_prefix: vhost.allowed_prefix.clone().or_else(|| server.allowed_prefix.clone()),
+            connect_timeout_ms: vhost.connect_timeout_ms.or(server.connect_timeout_ms),
+            send_timeout_ms: vhost.send_timeout_ms.or(server.send_timeout_ms),
+            max_retries: vhost.max_retries.or(server.max_retries),
+            drain_bytes: vhost.drain_bytes.or(server.drain_bytes),
+            drain_ms: vhost.drain_ms.or(server.drain_ms),
+        }
+    }
+
+    /// Daemon sockets must be below this directory.
+    pub(crate) fn allowed_prefix(&self) -> &Path {
+        self.allowed_prefix.as_deref().unwrap_or(Path::new("/var/run/"))
+    }
+
+    /// All attempts to connect to a daemon together end within this time.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms.unwrap_or(500).into())
+    }
+
+    /// How long the handoff message may wait for room in the daemon's queue.
+    pub(crate) fn send_timeout(&self) -> Duration {
+        Duration::from_millis(self.send_timeout_ms.unwrap_or(200).into())
+    }
+
+    /// How often to try again when the daemon's socket is missing or refuses.
+    pub(crate) fn max_retries(&self) -> u32 {
+        self.max_retries.unwrap_or(2)
+    }
+
+    /// The longest unread request body, in bytes, that is read away before a handoff.
+    pub(crate) fn drain_bytes(&self) -> u64 {
+        self.drain_bytes.unwrap_or(1 << 20)
+    }
+
+    /// How long reading the request body away may take.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_ms.unwrap_or(1000).into())
+    }
+}
+
+/// Settings that may also stand in `<Directory>`, `<Location>` and `<Files>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DirectoryConfig {
+    enabled: Option<bool>,
+    allow_proxied: Option<bool>,
+}
+
+impl DirectoryConfig {
+    /// The settings of an inner section: key by key its own, else those around it.
+    pub(crate) fn merge(outer: &Self, inner: &Self) -> Self {
+        Self {
+            enabled: inner.enabled.or(outer.enabled),
+            allow_proxied: inner.allow_proxied.or(outer.allow_proxied),
+        }
+    }
+
+    /// Whether handoff headers are acted upon. They are taken off the response in any case.
+    pub(crate) fn enabled(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+
+    /// Whether handoff headers of a proxied upstream are acted upon.
+    pub(crate) fn allow_proxied(&self) -> bool {
+        self.allow_proxied.unwrap_or(false)
+    }
+}
+
+/// One directive: its name, its usage for httpd's own error messages, and what it sets.
+pub(crate) struct Directive {
+    pub(crate) name: &'static CStr,
+    pub(crate) usage: &'static CStr,
+    pub(crate) set: Set,
+}
+
+/// Which settings a directive changes, and so where it may stand. A setter's error is the second half of a sentence
+/// that begins with the directive's name.
+pub(crate) enum Set {
+    /// In the server configuration and in `<VirtualHost>`.
+    Server(fn(&mut ServerConfig, &str) -> Result<(), String>),
+    /// There, and in sections for directories and locations; never in .htaccess.
+    Directory(fn(&mut DirectoryConfig, &str) -> Result<(), String>),
+}
+
+/// The directives of this module.
+pub(crate) static DIRECTIVES: [Directive; 8] = [
+    Directive {
+        name: c"SocketHandoffEnabled",
+        usage: c"On or Off: whether X-Socket-Handoff is acted upon (default On)",
+        set: Set::Directory(|config, value| on_off(value).map(|on| config.enabled = Some(on))),
+    },
+    Directive {
+        name: c"SocketHandoffAllowProxied",
+        usage: c"On or Off: whether handoff headers of a proxied upstream are acted upon (default Off)",
+        set: Set::Directory(|config, value| on_off(value).map(|on| config.allow_proxied = Some(on))),
+    },
+    Directive {
+        name: c"SocketHandoffAllowedPrefix",
+        usage: c"an absolute directory: daemon sockets must be below it (default /var/run/)",
+        set: Set::Server(|config, value| prefix(value).map(|path| config.allowed_prefix = Some(path))),
+    },
+    Directive {
+        name: c"SocketHandoffConnectTimeoutMs",
+        usage: c"milliseconds, 1 to 60000, for connecting to a daemon, retries included (default 500)",
+        set: Set::Server(|config, value| {
+            number(value, 1, 60_000).map(|ms| config.connect_timeout_ms = Some(ms))
+        }),
+    },
+    Directive {
+        name: c"SocketHandoffSendTimeoutMs",
+        usage: c"milliseconds, 1 to 60000, for sending the handoff (default 200)",
+        set: Set::Server(|config, value| {
+            number(value, 1, 60_000).map(|ms| config.send_timeout_ms = Some(ms))
+        }),
+    },
+    Directive {
+        name: c"SocketHandoffMaxRetries",
+        usage: c"0 to 10: further attempts when a daemon's socket is missing or refuses (default 2)",
+        set: Set::Server(|config, value| number(value, 0, 10).map(|n| config.max_retries = Some(n))),
+    },
+    Directive {
+        name: c"SocketHandoffDrainBytes",
+        usage: c"bytes, with k, m or g: the longest unread request body that is read away (default 1m)",
+        set: Set::Server(|config, value| size(value).map(|bytes| config.drain_bytes = Some(bytes))),
+    },
+    Directive {
+        name: c"SocketHandoffDrainMs",
+        usage: c"milliseconds, 1 to 60000, for reading an unread request body away (default 1000)",
+        set: Set::Server(|config, value| number(value, 1, 60_000).map(|ms| config.drain_ms = Some(ms))),
+    },
+];
+
+fn on_off(value: &str) -> Result<bool, String> {
+    if value.eq_ignore_ascii_case("on") {
+        Ok(true)
+    } else if value.eq_ignore_ascii_case("off") {
+        Ok(false)
+    } else {
+        Err(format!("must be On or Off, not '{value}'"))
+    }
+}
+
+fn number(value: &str, least: u32, most: u32) -> Result<u32, String> {
+    digits(value)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("must be a whole number from {least} to {most}, not '{value}'"))
+}
+
+/// Bytes, with an optional suffix k, m or g (powers of 1024). At most 1 TiB, so that sums cannot overflow.
+fn size(value: &str) -> Result<u64, String> {
+    let (count, shift) = match value.as_bytes().last().map(u8::to_ascii_lowercase) {
+        Some(b'k') => (&value[..value.len() - 1], 10),
+        Some(b'm') => (&value[..value.len() - 1], 20),
+        Some(b'g') => (&value[..value.len() - 1], 30),
+        _ => (value, 0),
+    };
+    digits(count)
+        .and_then(|count| count.checked_mul(1 << shift))
+        .filter(|bytes| *bytes <= 1 << 40)
+        .ok_or_else(|| {
+            format!("must be a number of bytes such as 65536, 64k or 1m, at most 1024g, not '{value}'")
+        })
+}
+
+/// Decimal digits only: `str::parse` would take a sign as well.
+fn digits(value: &str) -> Option<u64> {
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
+}
+
+/// An absolute directory that is not the root: a prefix of "everything" would let an application reach any socket.
+fn prefix(value: &str) -> Result<PathBuf, String> {
+    let path = Path::new(value);
+    if !path.is_absolute() {
+        return Err(format!("must be an absolute directory such as /var/run/, not '{value}'"));
+    }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(format!("must not contain '..', as '{value}' does"));
+    }
+    if !path.components().any(|part| matches!(part, Component::Normal(_))) {
+        return Err(
+            "must name a directory below '/': with '/' every socket of the machine would be allowed".into()
+        );
+    }
+    Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, value: &str) -> Result<(ServerConfig, DirectoryConfig), String> {
+        let directive = DIRECTIVES.iter().find(|directive| directive.name.to_str() == Ok(name)).unwrap();
+        let (mut server, mut directory) = (ServerConfig::default(), DirectoryConfig::default());
+        match directive.set {
+            Set::Server(set) => set(&mut server, value)?,
+            Set::Directory(set) => set(&mut directory, value)?,
+        }
+        Ok((server, directory))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_readme() {
+        let server = ServerConfig::default();
+        assert_eq!(server.allowed_prefix(), Path::new("/var/run/"));
+        assert_eq!(server.connect_timeout(), Duration::from_millis(500));
+        assert_eq!(server.send_timeout(), Duration::from_millis(200));
+        assert_eq!(server.max_retries(), 2);
+        assert_eq!(server.drain_bytes(), 1_048_576);
+        assert_eq!(server.drain_timeout(), Duration::from_secs(1));
+        assert!(DirectoryConfig::default().enabled());
+        assert!(!DirectoryConfig::default().allow_proxied());
+    }
+
+    #[test]
+    fn a_virtual_host_inherits_key_by_key() {
+        let server = set("SocketHandoffAllowedPrefix", "/run/daemons").unwrap().0;
+        let vhost = set("SocketHandoffConnectTimeoutMs", "7").unwrap().0;
+        let merged = ServerConfig::merge(&server, &vhost);
+        assert_eq!(merged.allowed_prefix(), Path::new("/run/daemons"));
+        assert_eq!(merged.connect_timeout(), Duration::from_millis(7));
+        assert_eq!(merged.max_retries(), 2);
+    }
+
+    #[test]
+    fn an_inner_section_can_switch_back_on() {
+        let off = set("SocketHandoffEnabled", "off").unwrap().1;
+        let on = set("SocketHandoffEnabled", "On").unwrap().1;
+        assert!(!DirectoryConfig::merge(&off, &DirectoryConfig::default()).enabled());
+        assert!(DirectoryConfig::merge(&off, &on).enabled());
+    }
+
+    #[test]
+    fn numbers_are_bounded() {
+        for value in ["0", "60001", "-1", "+5", "1.5", "1s", "", " 5", "99999999999999999999"] {
+            let error = set("SocketHandoffConnectTimeoutMs", value).unwrap_err();
+            assert!(error.contains("from 1 to 60000"), "{value}: {error}");
+        }
+        assert!(set("SocketHandoffMaxRetries", "0").is_ok());
+        assert!(set("SocketHandoffMaxRetries", "11").is_err());
+    }
+
+    #[test]
+    fn sizes_take_a_suffix() {
+        for (value, bytes) in [("0", 0), ("65536", 65_536), ("64k", 65_536), ("1M", 1 << 20), ("2g", 2 << 30)]
+        {
+            assert_eq!(set("SocketHandoffDrainBytes", value).unwrap().0.drain_bytes(), bytes);
+        }
+        for value in ["k", "1x", "-1", "", "1mm", "99999999999g", "ü"] {
+            assert!(set("SocketHandoffDrainBytes", value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_never_everything() {
+        for value in ["/", "//", "/.", "", "run", "./run", "/run/..", "/run/../etc"] {
+            assert!(set("SocketHandoffAllowedPrefix", value).is_err(), "{value}");
+        }
+        assert!(set("SocketHandoffAllowedPrefix", "/run").is_ok());
+    }
+}

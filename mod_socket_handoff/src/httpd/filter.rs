@@ -1,0 +1,124 @@
+//! Output filters and bucket brigades.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use apxs_sys as sys;
+
+use super::request::Request;
+
+/// What a filter reports to the one before it, an `apr_status_t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status(pub(super) sys::apr_status_t);
+
+impl Status {
+    pub(crate) const OK: Self = Self(0);
+}
+
+/// The module's output filters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FilterKind {
+    /// Before all content filters.
+    Collector,
+    /// After them, before the response head is written.
+    Taker,
+    /// In error responses: takes the handoff headers off.
+    Stripper,
+    /// Swallows what comes after the answer.
+    Sink,
+}
+
+/// One call of a filter.
+pub(crate) struct FilterCall<'r> {
+    filter: NonNull<sys::ap_filter_t>,
+    request: Request<'r>,
+}
+
+impl<'r> FilterCall<'r> {
+    /// # Safety
+    /// `filter` is the valid filter of a request that httpd is calling, and its request outlives `'r`. `None`: it is no
+    /// request's filter.
+    pub(super) unsafe fn new(filter: *mut sys::ap_filter_t) -> Option<Self> {
+        let filter = NonNull::new(filter)?;
+        // SAFETY: the caller vouches for the filter, and so for the request in it.
+        let request = unsafe { Request::new((*filter.as_ptr()).r) }?;
+        Some(Self { filter, request })
+    }
+
+    pub(crate) fn request(&self) -> Request<'r> {
+        self.request
+    }
+
+    /// Takes this filter out of the request's chain. It can still [`pass`](Self::pass) on what it has got.
+    pub(crate) fn remove(&self) {
+        // SAFETY: the filter is in the chain of its request, or was removed before, which httpd accepts.
+        unsafe { sys::ap_remove_output_filter(self.filter.as_ptr()) };
+    }
+
+    /// Gives the brigade to the next filter.
+    pub(crate) fn pass(&self, brigade: Brigade<'_>) -> Status {
+        // SAFETY: filter and brigade are valid; httpd's filters do not keep either beyond the call.
+        Status(unsafe { sys::ap_pass_brigade((*self.filter.as_ptr()).next, brigade.as_ptr()) })
+    }
+}
+
+/// A list of buckets on its way to the client, or from it.
+#[derive(Clone, Copy)]
+pub(crate) struct Brigade<'b> {
+    raw: NonNull<sys::apr_bucket_brigade>,
+    lifetime: PhantomData<&'b ()>,
+}
+
+impl Brigade<'_> {
+    /// # Safety
+    /// `raw` is a valid brigade that lives for the lifetime of the result. `None` for NULL.
+    pub(super) unsafe fn new(raw: *mut sys::apr_bucket_brigade) -> Option<Self> {
+        Some(Self { raw: NonNull::new(raw)?, lifetime: PhantomData })
+    }
+
+    pub(super) fn as_ptr(self) -> *mut sys::apr_bucket_brigade {
+        self.raw.as_ptr()
+    }
+
+    /// Drops every bucket.
+    pub(crate) fn clear(self) {
+        // SAFETY: the brigade is valid.
+        unsafe { sys::apr_brigade_cleanup(self.as_ptr().cast()) };
+    }
+
+    /// Appends an EOS bucket: the response ends here.
+    pub(crate) fn append_end_of_stream(self) {
+        // SAFETY: the brigade is valid, and takes over the bucket, which comes from its own allocator.
+        unsafe {
+            let eos = sys::apr_bucket_eos_create((*self.as_ptr()).bucket_alloc);
+            sys::shim_brigade_insert_tail(self.as_ptr(), eos);
+        }
+    }
+
+    /// Whether a handler put an ERROR bucket in.
+    pub(crate) fn has_error(self) -> bool {
+        // SAFETY: the buckets are those of this brigade.
+        self.any(|bucket| unsafe { sys::shim_bucket_is_error(bucket) } != 0)
+    }
+
+    /// Whether the stream ends within.
+    pub(crate) fn has_end_of_stream(self) -> bool {
+        // SAFETY: the buckets are those of this brigade.
+        self.any(|bucket| unsafe { sys::shim_bucket_is_eos(bucket) } != 0)
+    }
+
+    fn any(self, mut is_it: impl FnMut(*mut sys::apr_bucket) -> bool) -> bool {
+        // SAFETY: a brigade is a ring that ends at its sentinel, and nothing changes it meanwhile.
+        unsafe {
+            let sentinel = sys::shim_brigade_sentinel(self.as_ptr());
+            let mut bucket = sys::shim_brigade_first(self.as_ptr());
+            while bucket != sentinel {
+                if is_it(bucket) {
+                    return true;
+                }
+                bucket = sys::shim_bucket_next(bucket);
+            }
+        }
+        false
+    }
+}

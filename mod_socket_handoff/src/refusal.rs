@@ -1,0 +1,137 @@
+//! Why a handoff did not happen, and the HTTP response that says so.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+/// A handoff that was asked for and is not carried out. Everything here is decided before the message is sent: the
+/// client is still Apache's, and gets a real response.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{0} was sent twice with different values; send it once")]
+    AmbiguousHeader(&'static str),
+    #[error("X-Handoff-Data-From is not supported; send the data in X-Handoff-Data")]
+    DataFromUnsupported,
+    #[error("the path in X-Socket-Handoff is empty")]
+    PathEmpty,
+    #[error("the path {0:?} in X-Socket-Handoff is not absolute")]
+    PathRelative(PathBuf),
+    #[error("{path:?} is not below SocketHandoffAllowedPrefix {prefix:?}")]
+    PathOutsidePrefix { path: PathBuf, prefix: PathBuf },
+    #[error("{0:?} is not a socket")]
+    NotASocket(PathBuf),
+    #[error("a CONNECT request cannot be handed off")]
+    Connect,
+    #[error(
+        "an HTTP/2 stream cannot be handed off: it has no socket of its own; serve this URL over HTTP/1.1"
+    )]
+    SecondaryConnection,
+    #[error("a TLS connection cannot be handed off; terminate TLS in front of Apache for this URL")]
+    Tls,
+    #[error("Apache is closing this connection")]
+    ConnectionEnding,
+    #[error("the daemon is not there: {path:?} does not exist, after {attempts} attempt(s); is it running?")]
+    DaemonMissing { path: PathBuf, attempts: u32 },
+    #[error("nobody listens on {path:?}, after {attempts} attempt(s); has the daemon died?")]
+    DaemonRefused { path: PathBuf, attempts: u32 },
+    #[error("no permission to connect to {0:?}; give Apache's user access to the socket and its directory")]
+    PermissionDenied(PathBuf),
+    #[error("{path:?} did not accept within {timeout:?}; the daemon is overloaded or hangs")]
+    ConnectTimeout { path: PathBuf, timeout: Duration },
+    #[error("{path:?} did not take the message within {timeout:?}; the daemon is overloaded or hangs")]
+    SendTimeout { path: PathBuf, timeout: Duration },
+    #[error("the daemon at {path:?} could not be reached: {errno}")]
+    DaemonFailed { path: PathBuf, errno: Errno },
+    #[error("X-Handoff-Data of {0} bytes is more than one message to the daemon can hold")]
+    DataTooLarge(usize),
+    #[error("the unread request body is longer than SocketHandoffDrainBytes {0}")]
+    BodyTooLarge(u64),
+    #[error("the request body did not arrive within SocketHandoffDrainMs {0:?}")]
+    BodyTimeout(Duration),
+    #[error("the request body could not be read (status {0})")]
+    BodyBroken(u16),
+    #[error("the response to an earlier request on this connection could not be sent")]
+    EarlierResponse,
+    #[error("this child process could not open its dead socket; see the error log at its start")]
+    NoDeadSocket,
+    #[error("the module failed (a bug): see the line above")]
+    Panic,
+}
+
+impl Refusal {
+    /// The response's status code.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::PathEmpty
+            | Self::PathRelative(_)
+            | Self::PathOutsidePrefix { .. }
+            | Self::NotASocket(_) => 403,
+            Self::AmbiguousHeader(_) | Self::DataFromUnsupported | Self::Connect => 502,
+            Self::SecondaryConnection
+            | Self::Tls
+            | Self::ConnectionEnding
+            | Self::DaemonMissing { .. }
+            | Self::DaemonRefused { .. }
+            | Self::PermissionDenied(_)
+            | Self::DaemonFailed { .. }
+            | Self::EarlierResponse => 503,
+            Self::ConnectTimeout { .. } | Self::SendTimeout { .. } => 504,
+            Self::DataTooLarge(_) | Self::BodyTooLarge(_) => 413,
+            Self::BodyTimeout(_) => 408,
+            Self::BodyBroken(status) => *status,
+            Self::NoDeadSocket | Self::Panic => 500,
+        }
+    }
+
+    /// Seconds for a Retry-After field (RFC 9110, section 10.2.3), where trying again can help.
+    pub(crate) fn retry_after(&self) -> Option<&'static str> {
+        matches!(
+            self,
+            Self::ConnectionEnding
+                | Self::DaemonMissing { .. }
+                | Self::DaemonRefused { .. }
+                | Self::DaemonFailed { .. }
+                | Self::ConnectTimeout { .. }
+                | Self::SendTimeout { .. }
+        )
+        .then_some("1")
+    }
+
+    /// The value of the note and environment variable HANDOFF, for the access log.
+    pub(crate) fn note(&self) -> &'static str {
+        match self {
+            Self::AmbiguousHeader(_) => "refused:ambiguous-header",
+            Self::DataFromUnsupported => "refused:data-from-unsupported",
+            Self::PathEmpty => "refused:path-empty",
+            Self::PathRelative(_) => "refused:path-relative",
+            Self::PathOutsidePrefix { .. } => "refused:path-outside-prefix",
+            Self::NotASocket(_) => "refused:not-a-socket",
+            Self::Connect => "refused:connect-method",
+            Self::SecondaryConnection => "refused:http2",
+            Self::Tls => "refused:tls",
+            Self::ConnectionEnding => "refused:connection-ending",
+            Self::DaemonMissing { .. } => "refused:daemon-missing",
+            Self::DaemonRefused { .. } => "refused:daemon-refused",
+            Self::PermissionDenied(_) => "refused:permission-denied",
+            Self::ConnectTimeout { .. } => "refused:connect-timeout",
+            Self::SendTimeout { .. } => "refused:send-timeout",
+            Self::DaemonFailed { .. } => "refused:daemon-failed",
+            Self::DataTooLarge(_) => "refused:data-too-large",
+            Self::BodyTooLarge(_) => "refused:body-too-large",
+            Self::BodyTimeout(_) => "refused:body-timeout",
+            Self::BodyBroken(_) => "refused:body-broken",
+            Self::EarlierResponse => "refused:earlier-response",
+            Self::NoDeadSocket => "refused:no-dead-socket",
+            Self::Panic => "refused:panic",
+        }
+    }
+
+    /// Whether unread bytes of the client make the connection useless for a next request.
+    pub(crate) fn closes_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::BodyTooLarge(_) | Self::BodyTimeout(_) | Self::BodyBroken(_) | Self::EarlierResponse
+        )
+    }
+}
