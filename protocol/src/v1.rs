@@ -44,7 +44,9 @@ pub enum ReceiveError {
     #[error("the sender closed the connection without sending a handoff")]
     Empty,
     /// A message without a descriptor.
-    #[error("the message of {bytes} bytes brought no file descriptor; send the client's socket as SCM_RIGHTS")]
+    #[error(
+        "the message of {bytes} bytes brought no file descriptor; send the client's socket as SCM_RIGHTS"
+    )]
     NoDescriptor {
         /// Length of the message so far.
         bytes: usize,
@@ -115,7 +117,11 @@ impl Receiver {
     /// # Errors
     /// [`ReceiveError`]; `Io(EAGAIN)` on a non-blocking socket means: call again when it is readable. After any other
     /// error the connection is of no more use.
-    pub fn receive(&mut self, socket: impl AsFd, scratch: &mut [u8]) -> Result<Option<Handoff>, ReceiveError> {
+    pub fn receive(
+        &mut self,
+        socket: impl AsFd,
+        scratch: &mut [u8],
+    ) -> Result<Option<Handoff>, ReceiveError> {
         let received = scm::receive(socket, scratch)?;
         let count = received.fds.len() + usize::from(self.client.is_some());
         if received.control_truncated {

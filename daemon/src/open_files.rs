@@ -1,0 +1,80 @@
+//! The limit of open files (`RLIMIT_NOFILE`), and how the daemon stays below it.
+//!
+//! At the limit the kernel delivers a handoff message without its descriptor, and the client's connection is lost
+//! (`MSG_CTRUNC`, recv(2)). So room for both descriptors, the module's connection and the client's, is taken *before*
+//! a connection is accepted; without room, handoffs wait in the listening socket's queue.
+
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Descriptors that are never given to streams: for the runtime, the log, and descriptors nobody asked for.
+const RESERVE: usize = 64;
+
+/// The limit leaves no room for a single stream.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the limit of open files is {limit}, too low to serve anyone; raise it (ulimit -n, or LimitNOFILE= in the unit)"
+)]
+pub struct TooFew {
+    /// The hard limit.
+    limit: usize,
+}
+
+/// Counts the descriptors that may still be opened for handoffs.
+#[derive(Clone, Debug)]
+pub struct OpenFiles {
+    left: Arc<Semaphore>,
+}
+
+impl OpenFiles {
+    /// Raises the soft limit to the hard one and counts from there.
+    ///
+    /// # Errors
+    /// [`TooFew`] when the reserve and what is open already use the limit up.
+    pub fn new() -> Result<Self, TooFew> {
+        let limits = getrlimit(Resource::Nofile);
+        // Raising to the hard limit needs no privilege; should it fail all the same, the soft limit stays and is kept.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum });
+        let limit = getrlimit(Resource::Nofile)
+            .current
+            .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        let left = limit.saturating_sub(RESERVE).saturating_sub(open_now());
+        if left < 2 {
+            return Err(TooFew { limit });
+        }
+        Ok(Self { left: Arc::new(Semaphore::new(left.min(Semaphore::MAX_PERMITS))) })
+    }
+
+    /// Waits for room for one handoff.
+    pub async fn room(&self) -> Room {
+        match self.left.clone().acquire_many_owned(2).await {
+            Ok(permit) => Room { permit },
+            Err(_) => unreachable!("this semaphore is never closed"),
+        }
+    }
+
+    /// Whether [`OpenFiles::room`] would have to wait now.
+    #[must_use]
+    pub fn exhausted(&self) -> bool {
+        self.left.available_permits() < 2
+    }
+}
+
+/// Room for the two descriptors of a handoff. Given back when dropped: after the descriptors, therefore.
+#[derive(Debug)]
+pub struct Room {
+    permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// The module's connection was closed: one descriptor, the client's, is left.
+    pub fn one_closed(&mut self) {
+        drop(self.permit.split(1));
+    }
+}
+
+fn open_now() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
