@@ -69,7 +69,7 @@ function newTurn(prompt) {
             const seconds = ((performance.now() - begin) / 1000).toFixed(1);
             answer.dataset.state = state;
             answer.removeAttribute('aria-busy');
-            status.textContent = pieces > 0 ? `${message} · ${pieces} events in ${seconds} s` : message;
+            status.textContent = state === 'error' ? message : `${message} · ${pieces} events in ${seconds} s`;
             turn.scrollIntoView({ block: 'end' });
         },
     };

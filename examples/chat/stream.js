@@ -9,7 +9,7 @@ import { EventParser } from './sse.js';
 
 export class CutError extends Error {
     constructor() {
-        super('The connection ended before the answer was complete.');
+        super('Cut off before the answer was complete');
     }
 }
 
@@ -17,7 +17,10 @@ export class CutError extends Error {
 export async function streamByFetch(url, prompt, onText, signal) {
     const response = await fetch(url, { method: 'POST', body: new URLSearchParams({ prompt }), signal });
     const type = response.headers.get('Content-Type') ?? 'nothing';
-    if (!response.ok) throw new Error(await errorMessage(response));
+    if (!response.ok) {
+        const answer = `The server answered ${response.status} ${response.statusText}.`;
+        throw new Error(type.startsWith('application/json') ? messageIn(await response.text()) : answer);
+    }
     if (!type.startsWith('text/event-stream')) {
         throw new Error(`The server sent ${type} in place of a stream. Is mod_socket_handoff loaded?`);
     }
@@ -34,7 +37,7 @@ export async function streamByFetch(url, prompt, onText, signal) {
             // `stream`: a character may be split between two reads.
             for (const event of parser.push(decoder.decode(value, { stream: true }))) {
                 if (event.type === 'message') onText(event.data);
-                if (event.type === 'error') throw new Error(event.data);
+                if (event.type === 'error') throw new Error(messageIn(event.data));
                 if (event.type === 'done') return;
             }
         }
@@ -58,7 +61,8 @@ export function streamByEventSource(url, prompt, onText, signal) {
         source.addEventListener('message', (event) => onText(event.data));
         source.addEventListener('done', () => settle(resolve));
         source.addEventListener('error', (event) => {
-            if (event instanceof MessageEvent) settle(reject, new Error(event.data)); // `event: error` of the daemon
+            // Two things have this name: an `event: error` that the daemon sent, and the end of the connection.
+            if (event instanceof MessageEvent) settle(reject, new Error(messageIn(event.data)));
             else if (opened) settle(reject, new CutError());
             else settle(reject, new Error('The server refused. EventSource hides the reason; fetch would show it.'));
         });
@@ -66,7 +70,12 @@ export function streamByEventSource(url, prompt, onText, signal) {
     });
 }
 
-async function errorMessage(response) {
-    const body = await response.json().catch(() => ({}));
-    return body.error ?? `The server answered ${response.status} ${response.statusText}.`;
+/** The message in `{"error":"…"}` or `{"error":{"message":"…"}}`; any other text is a message itself. */
+function messageIn(text) {
+    try {
+        const { error } = JSON.parse(text);
+        return error?.message ?? error ?? text;
+    } catch {
+        return text;
+    }
 }

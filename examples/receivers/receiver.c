@@ -57,7 +57,9 @@ static int receive(int connection, char *data, size_t capacity, size_t *length)
         struct cmsghdr align;
     } control;
     struct iovec part = { data, capacity };
-    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control,
+    };
     struct timeval deadline = { .tv_sec = RECEIVE_SECONDS };
     setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
 

@@ -1,0 +1,370 @@
+//! What examples/ has for developers to copy: the receivers of protocol 1, and the PHP endpoints.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use e2e::{Apache, Client, Daemon, Ending, Event, Mpm, PATIENCE, Response, Sandbox, Server, SocketType};
+use e2e::{events, open_files, wait_until};
+use handoff_protocol::scm::{self, Wait};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, connect, socket_with};
+
+fn example(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(path)
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; run: make setup"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
+}
+
+// ---- Receivers ----
+
+/// Makes three tests of each receiver, which is a function of the same name.
+macro_rules! test_receivers {
+    ($($receiver:ident),*) => {$(
+        mod $receiver {
+            #[test]
+            fn receives_handoffs() {
+                super::receives_handoffs(super::$receiver);
+            }
+            #[test]
+            fn survives_bad_messages() {
+                super::survives_bad_messages(super::$receiver);
+            }
+            #[test]
+            fn serves_clients_that_are_slow_or_leave() {
+                super::serves_clients_that_are_slow_or_leave(super::$receiver);
+            }
+        }
+    )*};
+}
+
+test_receivers! { python, c, go }
+
+fn python(_: &Sandbox) -> Option<Command> {
+    let mut command = Command::new("python3");
+    command.arg(example("receivers/receiver.py"));
+    Some(command)
+}
+
+fn c(sandbox: &Sandbox) -> Option<Command> {
+    let program = sandbox.path().join("receiver");
+    let source = example("receivers/receiver.c");
+    run(Command::new("cc").args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(source));
+    Some(Command::new(program))
+}
+
+fn go(sandbox: &Sandbox) -> Option<Command> {
+    if Command::new("go").arg("version").output().is_err() {
+        println!("There is no Go toolchain here: the Go receiver was not tested.");
+        return None;
+    }
+    let program = sandbox.path().join("receiver");
+    let mut build = Command::new("go");
+    // It has no dependency, and none is fetched.
+    build.current_dir(example("receivers/receiver")).env("GOFLAGS", "-mod=mod").env("GOPROXY", "off");
+    run(build.args(["build", "-o"]).arg(&program).arg("."));
+    Some(Command::new(program))
+}
+
+fn receives_handoffs(command: fn(&Sandbox) -> Option<Command>) {
+    let Some(receiver) = RunningReceiver::start(command) else { return };
+    let mode = fs::metadata(&receiver.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+
+    assert_eq!(receiver.answer(b"{\"prompt\": \"Gr\xc3\xbc\xc3\x9fe\"}"), "{\"prompt\": \"Grüße\"} ");
+    assert_eq!(receiver.answer(b"\0"), "", "one NUL byte stands for no data");
+    // A few at once: none waits for the others.
+    let clients: Vec<Client> =
+        (0..10).map(|i| receiver.hand_off(format!("a b c d {i}").as_bytes())).collect();
+    for (i, mut client) in clients.into_iter().enumerate() {
+        assert_eq!(text_of(&client.read_response()), format!("a b c d {i} "));
+    }
+}
+
+fn survives_bad_messages(command: fn(&Sandbox) -> Option<Command>) {
+    let Some(receiver) = RunningReceiver::start(command) else { return };
+    receiver.answer(b"warm up");
+    receiver.wait_until_idle();
+    let files = open_files(receiver.server.pid());
+
+    // No message; and one that takes its time, while the others are served.
+    drop(receiver.connect());
+    let silent = receiver.connect();
+    // No descriptor.
+    rustix::net::send(receiver.connect(), b"hello", SendFlags::NOSIGNAL).unwrap();
+    // A descriptor that is no client.
+    let file = fs::File::open("/dev/null").unwrap();
+    scm::send(receiver.connect(), b"hello", file.as_fd(), Wait::Yes).unwrap();
+    let datagrams =
+        socket_with(AddressFamily::UNIX, rustix::net::SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    scm::send(receiver.connect(), b"hello", datagrams.unwrap().as_fd(), Wait::Yes).unwrap();
+    // Two clients: neither is kept.
+    let (mut one, its_server_side) = tcp_pair();
+    let (mut other, others_server_side) = tcp_pair();
+    send_two(&receiver.connect(), [&its_server_side, &others_server_side]);
+    drop((its_server_side, others_server_side));
+    assert_eq!(one.read_to_end().0, b"");
+    assert_eq!(other.read_to_end().0, b"");
+
+    assert_eq!(receiver.answer(b"still here"), "still here ");
+    drop(silent);
+    wait_until(PATIENCE, "every descriptor to be closed", || open_files(receiver.server.pid()) <= files);
+    receiver.wait_until_idle();
+}
+
+fn serves_clients_that_are_slow_or_leave(command: fn(&Sandbox) -> Option<Command>) {
+    let Some(receiver) = RunningReceiver::start(command) else { return };
+    receiver.answer(b"warm up");
+    receiver.wait_until_idle();
+    let files = open_files(receiver.server.pid());
+
+    // More than the socket's buffers hold: whoever writes has to wait, although Apache had set O_NONBLOCK.
+    let long = "x".repeat(200_000);
+    assert_eq!(receiver.answer(long.as_bytes()), format!("{long} "));
+
+    // An answer of 20 seconds, which nobody waits for.
+    let mut leaving = receiver.hand_off("word ".repeat(400).as_bytes());
+    leaving.read_until("data: word");
+    drop(leaving);
+    wait_until(Duration::from_secs(5), "the end of a stream whose client has left", || {
+        receiver.server.children().is_empty() && open_files(receiver.server.pid()) <= files
+    });
+
+    // Input that nobody reads does not cost the client the end of the answer.
+    let mut talking = receiver.hand_off(b"one two");
+    talking.send("x".repeat(100_000));
+    assert_eq!(text_of(&talking.read_response()), "one two ");
+}
+
+/// A receiver as its header comment says to run it.
+struct RunningReceiver {
+    socket: PathBuf,
+    server: Server,
+    _sandbox: Sandbox,
+}
+
+impl RunningReceiver {
+    fn start(command: fn(&Sandbox) -> Option<Command>) -> Option<Self> {
+        let sandbox = Sandbox::new();
+        let socket = sandbox.socket_path("receiver.sock");
+        let log = sandbox.path().join("logs/receiver.log");
+        let mut server = Server::spawn("the receiver", command(&sandbox)?.arg(&socket), &log);
+        wait_until(PATIENCE, "the receiver to listen", || {
+            assert!(server.exit_status().is_none(), "{}", fs::read_to_string(&log).unwrap_or_default());
+            server.listens_on_unix_socket()
+        });
+        Some(Self { socket, server, _sandbox: sandbox })
+    }
+
+    fn connect(&self) -> OwnedFd {
+        let kind = SocketType::SeqPacket.into();
+        let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        connect(&socket, &SocketAddrUnix::new(&self.socket).unwrap()).unwrap();
+        socket
+    }
+
+    /// A handoff, as the module does it; returns the client.
+    fn hand_off(&self, message: &[u8]) -> Client {
+        let (client, server_side) = tcp_pair();
+        scm::send(self.connect(), message, server_side.as_fd(), Wait::Yes).unwrap();
+        client
+    }
+
+    /// The text that the receiver streams to the client of a handoff.
+    #[track_caller]
+    fn answer(&self, message: &[u8]) -> String {
+        text_of(&self.hand_off(message).read_response())
+    }
+
+    /// Waits until no process works on a handoff (the receiver in C has one for each).
+    #[track_caller]
+    fn wait_until_idle(&self) {
+        wait_until(PATIENCE, "an idle receiver", || self.server.children().is_empty());
+    }
+}
+
+/// A client, and Apache's end of its connection in the state in which Apache hands it off.
+fn tcp_pair() -> (Client, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::connect(listener.local_addr().unwrap());
+    let (server_side, _) = listener.accept().unwrap();
+    server_side.set_nonblocking(true).unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&server_side, 4096).unwrap();
+    (client, server_side)
+}
+
+fn send_two(socket: &OwnedFd, fds: [&TcpStream; 2]) {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+    let fds = fds.map(AsFd::as_fd);
+    assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(&fds)));
+    let message = [std::io::IoSlice::new(b"hello")];
+    rustix::net::sendmsg(socket, &message, &mut control, SendFlags::NOSIGNAL).unwrap();
+}
+
+/// The text of a complete stream: `done` is its last event, and nothing was lost on the way.
+#[track_caller]
+fn text_of(response: &Response) -> String {
+    assert_eq!(response.status(), 200, "{}", String::from_utf8_lossy(&response.body));
+    assert_eq!(response.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert!(matches!(response.ending, Ending::Closed | Ending::Framed), "{:?}", response.ending);
+    let mut events = events(response.text());
+    let last = events.pop().expect("at least one event");
+    assert_eq!(last, Event { name: "done".to_owned(), data: "[DONE]".to_owned(), id: String::new() });
+    assert!(events.iter().all(|event| event.name == "message"), "{events:?}");
+    events.into_iter().map(|event| event.data).collect()
+}
+
+// ---- PHP ----
+
+const SCRIPTS: [&str; 3] = ["stream.php", "chat.php", "login.php"];
+
+#[test]
+fn every_php_file_is_free_of_syntax_errors() {
+    let mut found: Vec<_> =
+        fs::read_dir(example("php")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    assert_eq!(found.len(), SCRIPTS.len(), "{found:?}");
+    for path in found {
+        run(Command::new("php").arg("-l").arg(path));
+    }
+}
+
+/// Apache with the PHP examples at /php/, and the daemon.
+struct Site {
+    apache: Apache,
+    _daemon: Daemon,
+}
+
+impl Site {
+    fn start() -> Self {
+        let mut builder = Apache::builder(Mpm::Event).php_fpm(2);
+        for name in SCRIPTS {
+            builder = builder.file(&format!("php/{name}"), fs::read(example("php").join(name)).unwrap());
+        }
+        let apache = builder.config("SetEnv HANDOFF_SOCKET ${RUN}/streaming-daemon.sock").start();
+        let daemon = Daemon::start(apache.socket_path("streaming-daemon.sock"), ["--delay", "1"]);
+        Self { apache, _daemon: daemon }
+    }
+
+    fn get(&self, target: &str, cookie: &str) -> Response {
+        let mut client = Client::connect(self.apache.addr());
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"));
+        client.read_response()
+    }
+
+    fn post(&self, target: &str, cookie: &str, form: &str) -> Response {
+        let mut client = Client::connect(self.apache.addr());
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        ));
+        client.read_response()
+    }
+
+    /// The session cookie of a user who has signed in.
+    fn sign_in(&self) -> String {
+        let response = self.post("/php/login.php", "", "");
+        assert_eq!((response.status(), response.text()), (200, r#"{"user":"demo"}"#));
+        let cookie = response.head.header("set-cookie").expect("a session cookie");
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+        cookie.split(';').next().unwrap_or_default().to_owned()
+    }
+}
+
+#[track_caller]
+fn assert_refused(response: &Response, status: u16, message: &str) {
+    assert_eq!((response.status(), response.head.header("content-type")), (status, Some("application/json")));
+    assert_eq!(response.text(), format!(r#"{{"error":"{message}"}}"#));
+    assert!(
+        response.head.header("x-socket-handoff").is_none()
+            && response.head.header("x-handoff-data").is_none()
+    );
+}
+
+/// "Größe 😀 & more", with leading and trailing spaces.
+const ENCODED: &str = "%20%20Gr%C3%B6%C3%9Fe%20%F0%9F%98%80%20%26%20more%20%20";
+const DECODED: &str = "  Größe 😀 & more  ";
+
+#[test]
+fn stream_php_streams_the_prompt_back() {
+    let site = Site::start();
+    let by_get = site.get(&format!("/php/stream.php?prompt={ENCODED}"), "");
+    assert_eq!(text_of(&by_get), format!("You said: {DECODED}"));
+    assert_eq!(by_get.ending, Ending::Framed, "chunked, since it tells the daemon the client's protocol");
+    let by_post = site.post("/php/stream.php", "", &format!("prompt={ENCODED}"));
+    assert_eq!(text_of(&by_post), format!("You said: {DECODED}"));
+}
+
+#[test]
+fn chat_php_streams_to_users_who_have_signed_in() {
+    let site = Site::start();
+    let cookie = site.sign_in();
+    assert_eq!(site.get("/php/login.php", &cookie).text(), r#"{"user":"demo"}"#);
+    let by_get = site.get(&format!("/php/chat.php?prompt={ENCODED}"), &cookie);
+    assert_eq!(text_of(&by_get), format!("You said: {DECODED}"));
+    assert_eq!(by_get.ending, Ending::Framed);
+    let by_post = site.post("/php/chat.php", &cookie, &format!("prompt={ENCODED}"));
+    assert_eq!(text_of(&by_post), format!("You said: {DECODED}"));
+    for request in ["GET /php/chat.php", "POST /php/chat.php"] {
+        let line = site.apache.wait_for_access_log(request, PATIENCE);
+        assert!(line.ends_with("handoff=handed-off"), "{line}");
+    }
+}
+
+#[test]
+fn chat_php_refuses_strangers_in_json() {
+    let site = Site::start();
+    assert_refused(&site.get("/php/chat.php?prompt=hello", ""), 401, "Please sign in.");
+    assert_refused(&site.post("/php/chat.php", "PHPSESSID=made-up", "prompt=hello"), 401, "Please sign in.");
+    assert_eq!(site.get("/php/login.php", "").text(), r#"{"user":null}"#);
+}
+
+#[test]
+fn chat_php_refuses_bad_prompts_in_json() {
+    let site = Site::start();
+    let cookie = site.sign_in();
+    for target in
+        ["/php/chat.php", "/php/chat.php?prompt=", "/php/chat.php?prompt=%20%0A", "/php/chat.php?prompt[]=x"]
+    {
+        assert_refused(&site.get(target, &cookie), 400, "The prompt is missing.");
+    }
+    assert_refused(&site.get("/php/chat.php?prompt=%FF", &cookie), 400, "The prompt is not valid UTF-8.");
+}
+
+#[test]
+fn chat_php_tells_how_much_too_long_a_prompt_is() {
+    let site = Site::start();
+    let cookie = site.sign_in();
+    let refused = site.post("/php/chat.php", &cookie, &format!("prompt={}", "x".repeat(10_000)));
+    assert_eq!(refused.status(), 413);
+    let excess: usize = refused
+        .text()
+        .strip_prefix(r#"{"error":"The prompt is too long: it must be "#)
+        .and_then(|rest| rest.strip_suffix(r#" bytes shorter."}"#))
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("{}", refused.text()));
+
+    // What it says is true, to the byte.
+    let longest = "x".repeat(10_000 - excess);
+    let taken = site.post("/php/chat.php", &cookie, &format!("prompt={longest}"));
+    assert_eq!(text_of(&taken), format!("You said: {longest}"));
+    let refused = site.post("/php/chat.php", &cookie, &format!("prompt={longest}x"));
+    assert_refused(&refused, 413, "The prompt is too long: it must be 1 bytes shorter.");
+}
+
+#[test]
+fn line_breaks_and_control_characters_survive_the_header() {
+    let site = Site::start();
+    let response = site.get("/php/stream.php?prompt=a%0D%0Ab%00%7F%1F%E2%80%A8c", "");
+    assert_eq!(text_of(&response), "You said: a\nb\0\u{7f}\u{1f}\u{2028}c");
+}
