@@ -73,6 +73,10 @@ impl Daemon {
         &self.server
     }
 
+    pub(crate) fn server_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
     /// SIGTERM, and waits for the end.
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {

@@ -23,6 +23,7 @@
 mod apache;
 mod client;
 mod daemon;
+mod demo;
 mod mpm;
 mod php;
 mod process;
@@ -34,6 +35,7 @@ mod wait;
 pub use apache::{Apache, Builder};
 pub use client::{Client, Ending, Head, Response};
 pub use daemon::Daemon;
+pub use demo::Demo;
 pub use mpm::Mpm;
 pub use php::PhpFpm;
 pub use process::{Server, cpu_ticks, open_files};

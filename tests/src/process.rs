@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Server {
     name: String,
+    output: PathBuf,
     child: Child,
     guardian: Child,
 }
@@ -37,7 +38,19 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("starting {command:?}: {error}; run: make setup"));
         let guardian = guard(&child);
-        Self { name: name.to_owned(), child, guardian }
+        Self { name: name.to_owned(), output: output.to_owned(), child, guardian }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it has written to standard output and standard error.
+    #[must_use]
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
     }
 
     /// Process id, which is that of the group as well.

@@ -134,6 +134,10 @@ impl Apache {
         &self.server
     }
 
+    pub(crate) fn server_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
     /// The php-fpm that it calls.
     ///
     /// # Panics
