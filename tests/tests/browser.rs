@@ -37,10 +37,11 @@ fn words_appear_one_by_one_with_fetch() {
 fn words_appear_one_by_one(transport: &str) {
     let site = site();
     let _daemon = Daemon::start(site.socket_path("daemon.sock"), ["--delay", "50"]);
-    let report = ask(&site, transport, "  five  words,\n größer 😀 than four  ", "");
+    let prompt = format!("  spaces  stay,\n größer 😀 {} ", "and so on ".repeat(5));
+    let report = ask(&site, transport, &prompt, "");
 
     assert_eq!(report.line("state"), "done");
-    assert_eq!(report.line("text"), encode("You said:   five  words,\n größer 😀 than four  "));
+    assert_eq!(report.line("text"), encode(&format!("You said: {prompt}")));
     let times: Vec<f64> = report.line("changes").split(' ').map(|time| time.parse().unwrap()).collect();
     let mut separate = 1;
     let mut last = times[0];
@@ -166,7 +167,7 @@ fn ask(site: &Apache, transport: &str, prompt: &str, then: &str) -> Report {
     site.write("drive.html", CHAT_PAGE);
     browse(
         site,
-        &site.url(&format!("/drive.html?transport={transport}&then={then}&prompt={}", encode(prompt))),
+        &site.url(&format!("/drive.html#transport={transport}&then={then}&prompt={}", encode(prompt))),
     )
 }
 
@@ -204,9 +205,10 @@ fn encode(text: &str) -> String {
 
 /// Uses the chat page in a frame of the same origin. Times are milliseconds.
 const CHAT_PAGE: &str = r#"<!DOCTYPE html>
+<link rel="icon" href="data:,">
 <iframe src="/chat/" style="width: 800px; height: 600px"></iframe>
 <script type="module">
-const wanted = new URLSearchParams(location.search);
+const wanted = new URLSearchParams(location.hash.slice(1));
 const frame = document.querySelector('iframe');
 if (frame.contentDocument.URL === 'about:blank' || frame.contentDocument.readyState !== 'complete') {
     await new Promise((loaded) => frame.addEventListener('load', loaded));
@@ -260,6 +262,7 @@ await fetch('/report.php', { method: 'POST', headers: { 'Content-Type': 'text/pl
 
 /// Feeds the page's event parser with each vector: whole, split at each byte, and byte by byte.
 const PARSER_PAGE: &str = r#"<!DOCTYPE html>
+<link rel="icon" href="data:,">
 <script type="module">
 import { EventParser } from '/chat/sse.js';
 
