@@ -39,7 +39,7 @@ disable: ## switches it off again
 
 demo: build ## a chat in the browser, on a private Apache at port 8080 (DEMO_PORT= for another)
 	@scripts/setup-debian.sh demo
-	@cargo build --quiet --release --locked -p e2e --bin demo
+	cargo build --release --locked -p e2e --bin demo
 	@exec $(RELEASE)/demo
 
 test: build ## formatting, lints and every test there is
