@@ -24,6 +24,22 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
 }
 
+// ---- Configuration ----
+
+#[test]
+fn the_shipped_configuration_is_valid_with_what_it_has_in_comments() {
+    let shipped = fs::read_to_string(example("../conf/socket_handoff.conf")).unwrap();
+    let mut everything = shipped.replace("${APACHE_LOG_DIR}", "${ROOT}/logs");
+    for directive in ["LogFormat", "CustomLog", "LogLevel"] {
+        assert!(everything.contains(&format!("#{directive} ")), "{directive}");
+        everything = everything.replace(&format!("#{directive} "), &format!("{directive} "));
+    }
+    for text in [shipped, everything] {
+        let output = Apache::builder(Mpm::Event).config(&text).configtest();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 // ---- Receivers ----
 
 /// Makes three tests of each receiver, which is a function of the same name.
