@@ -4,9 +4,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::net::sockopt;
 
 use crate::SocketType;
-use crate::scm;
+use crate::scm::{self, Received};
 
 /// The message of a handoff without data. A header value cannot hold a NUL, so no data can look like it; and a message
 /// needs a byte for the descriptor to travel with.
@@ -48,7 +49,7 @@ pub enum ReceiveError {
         "the message of {bytes} bytes brought no file descriptor; send the client's socket as SCM_RIGHTS"
     )]
     NoDescriptor {
-        /// Length of the message so far.
+        /// Length of the message.
         bytes: usize,
     },
     /// More than one descriptor, in one message or in later pieces of a stream.
@@ -57,13 +58,15 @@ pub enum ReceiveError {
         /// How many arrived in all.
         count: usize,
     },
-    /// The descriptor is not a connected stream socket.
-    #[error("the file descriptor is not a stream socket")]
+    /// The descriptor is something else: a file, a pipe, a datagram socket, a listening socket.
+    #[error(
+        "the file descriptor is not a client's connection, which is a stream socket that does not listen"
+    )]
     NotAStreamSocket,
     /// The message is longer than the receiver takes.
     #[error("the message is longer than {limit} bytes")]
     TooLarge {
-        /// The receiver's limit.
+        /// The receiver's limit, in bytes.
         limit: usize,
     },
     /// The kernel destroyed descriptors since this process has too many files open.
@@ -112,17 +115,29 @@ impl Receiver {
 
     /// Receives once. `Ok(None)`: a stream from which more is to come.
     ///
-    /// `scratch` is where the kernel writes; on a SEQPACKET socket it bounds the message as well.
+    /// `scratch` is where the kernel writes. It must not be empty; on a SEQPACKET socket it bounds the message as well.
     ///
     /// # Errors
     /// [`ReceiveError`]; `Io(EAGAIN)` on a non-blocking socket means: call again when it is readable. After any other
-    /// error the connection is of no more use.
+    /// error the connection is of no more use, and every descriptor that had arrived is closed.
     pub fn receive(
         &mut self,
         socket: impl AsFd,
         scratch: &mut [u8],
     ) -> Result<Option<Handoff>, ReceiveError> {
-        let received = scm::receive(socket, scratch)?;
+        let received = match scm::receive(socket, scratch) {
+            Err(Errno::AGAIN) => return Err(Errno::AGAIN.into()),
+            result => result.map_err(ReceiveError::from),
+        };
+        let result = received.and_then(|received| self.take(received, scratch));
+        if result.is_err() {
+            self.client = None;
+        }
+        result
+    }
+
+    /// Adds what one recvmsg brought, of which `scratch` holds the bytes.
+    fn take(&mut self, received: Received, scratch: &[u8]) -> Result<Option<Handoff>, ReceiveError> {
         let count = received.fds.len() + usize::from(self.client.is_some());
         if received.control_truncated {
             return Err(ReceiveError::DescriptorLost);
@@ -130,34 +145,69 @@ impl Receiver {
         if count > 1 {
             return Err(ReceiveError::SeveralDescriptors { count });
         }
-        if received.truncated || self.message.len() + received.bytes > self.limit {
+        if received.truncated {
             return Err(ReceiveError::TooLarge { limit: self.limit.min(scratch.len()) });
         }
+        if self.message.len() + received.bytes > self.limit {
+            return Err(ReceiveError::TooLarge { limit: self.limit });
+        }
         if let Some(fd) = received.fds.into_iter().next() {
-            if !is_stream_socket(&fd) {
+            if !is_connection(&fd) {
                 return Err(ReceiveError::NotAStreamSocket);
             }
             self.client = Some(fd);
         }
         self.message.extend_from_slice(&scratch[..received.bytes]);
 
-        let complete = self.kind == SocketType::SeqPacket || received.bytes == 0;
+        if self.kind == SocketType::Stream && received.bytes > 0 {
+            return Ok(None);
+        }
         if self.message.is_empty() {
             return Err(ReceiveError::Empty);
         }
-        // The descriptor travels with the first byte of the message: it does not come later.
+        // Asked only at the end: on a STREAM socket the kernel glues bytes to a descriptor that was sent after them, so
+        // with which piece it came depends on the moment of reading.
         let Some(client) = self.client.take() else {
             return Err(ReceiveError::NoDescriptor { bytes: self.message.len() });
         };
-        if complete {
-            Ok(Some(Handoff { client, data: decode(std::mem::take(&mut self.message)) }))
-        } else {
-            self.client = Some(client);
-            Ok(None)
-        }
+        Ok(Some(Handoff { client, data: decode(std::mem::take(&mut self.message)) }))
     }
 }
 
-fn is_stream_socket(fd: impl AsFd) -> bool {
-    rustix::net::sockopt::socket_type(fd) == Ok(rustix::net::SocketType::STREAM)
+/// Whether `fd` can be a client. A connection that the client has broken meanwhile still is one (getpeername(2) would
+/// say `ENOTCONN`).
+fn is_connection(fd: &OwnedFd) -> bool {
+    sockopt::socket_type(fd) == Ok(rustix::net::SocketType::STREAM)
+        && sockopt::socket_acceptconn(fd) == Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_nul_stands_for_no_data_and_nothing_else_does() {
+        assert_eq!(encode(b""), b"\0");
+        assert_eq!(decode(encode(b"").to_vec()), b"");
+        for data in [&b"{}"[..], b"\0\0", b"\0{}", b"{}\0"] {
+            assert_eq!(decode(encode(data).to_vec()), data);
+        }
+    }
+
+    #[test]
+    fn every_error_has_a_reason_of_its_own() {
+        let errors = [
+            ReceiveError::Empty,
+            ReceiveError::NoDescriptor { bytes: 1 },
+            ReceiveError::SeveralDescriptors { count: 2 },
+            ReceiveError::NotAStreamSocket,
+            ReceiveError::TooLarge { limit: 1 },
+            ReceiveError::DescriptorLost,
+            ReceiveError::Io(Errno::CONNRESET),
+        ];
+        let mut reasons: Vec<_> = errors.iter().map(ReceiveError::reason).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), errors.len());
+    }
 }
