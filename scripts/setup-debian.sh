@@ -28,7 +28,11 @@ exists() {
     return 1
 }
 
-httpd() { [ -x "$("$APXS" -q SBINDIR)/$("$APXS" -q PROGNAME)" ]; }
+# The server; and where it is Debian's, the package with a2enmod, which `make enable` calls.
+apache() {
+    sbin=$("$APXS" -q SBINDIR) && [ -x "$sbin/$("$APXS" -q PROGNAME)" ] || return
+    [ "$sbin" != /usr/sbin ] || [ ! -e /etc/debian_version ] || program a2enmod
+}
 
 # The library, and with it the compiler's own headers (stddef.h), which a mere libclang1 lacks.
 libclang() { [ -n "${LIBCLANG_PATH:-}" ] || exists /usr/lib/llvm-*/lib/clang/*/include/stddef.h /usr/lib*/clang/*/include/stddef.h; }
@@ -37,7 +41,7 @@ mod_php() { exists "$("$APXS" -q LIBEXECDIR)"/libphp*.so "$unpacked"/usr/lib/*/m
 
 needed_by_build() {
     need apache2-dev "$APXS" -q LIBEXECDIR
-    need apache2 httpd
+    need apache2 apache
     need libclang-dev libclang
     need gcc program cc
     need libc6-dev exists /usr/include/stdlib.h
@@ -77,12 +81,27 @@ allow_services() {
     as_root rm -f "$forbid_services"
 }
 
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq --no-install-recommends "$@"; }
+
 install_packages() {
-    # The package lists are only fetched when they are absent, or too old to lead to the packages.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@" || {
-        as_root apt-get update -qq
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@"
+    # The package lists may be absent, or too old to lead to the packages.
+    apt install --simulate "$@" >/dev/null 2>&1 || apt update
+    apt install "$@" || {
+        apt update
+        apt install "$@"
     }
+}
+
+# What apt and the packages say is worth reading only when they fail.
+quietly() {
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1; then
+        rm "$log"
+    else
+        cat "$log" >&2
+        rm "$log"
+        return 1
+    fi
 }
 
 if [ -n "$missing" ]; then
@@ -94,7 +113,7 @@ if [ -n "$missing" ]; then
         echo "Please run as root: apt-get install --no-install-recommends$missing" >&2
         exit 1
     fi
-    echo "Installing with apt-get:$missing"
+    echo "Installing with apt-get, which can take minutes:$missing"
     if [ ! -e "$forbid_services" ]; then
         trap allow_services EXIT
         trap 'exit 130' INT TERM HUP
@@ -102,22 +121,22 @@ if [ -n "$missing" ]; then
         as_root chmod 755 "$forbid_services"
     fi
     # shellcheck disable=SC2086 # a list of names
-    install_packages $missing
+    quietly install_packages $missing
 fi
 
 # mod_php is only unpacked: installing it would change the MPM of the system's Apache.
 unpack_mod_php() {
-    version=$(php -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')
+    package=libapache2-mod-php$(php -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')
+    apt-cache show "$package" >/dev/null 2>&1 || apt update
     rm -rf "$unpacked"
     mkdir -p "$unpacked"
     (
         cd "$unpacked"
-        apt-get download -qq "libapache2-mod-php$version" || {
-            as_root apt-get update -qq
-            apt-get download -qq "libapache2-mod-php$version"
+        apt-get download "$package" || {
+            apt update
+            apt-get download "$package"
         }
-        dpkg -x ./*.deb .
-        rm ./*.deb
+        dpkg -x ./*.deb . && rm ./*.deb
     )
 }
 
@@ -126,7 +145,7 @@ case " $* " in
     if ! mod_php; then
         if program apt-get >/dev/null; then
             echo 'Unpacking mod_php below target/'
-            unpack_mod_php
+            quietly unpack_mod_php
         else
             echo 'Please install mod_php, libphp*.so, into the directory of the modules of Apache.' >&2
             exit 1
