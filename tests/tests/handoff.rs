@@ -30,6 +30,9 @@ if (isset($_REQUEST['status'])) http_response_code((int) $_REQUEST['status']);
 echo 'this body is never seen';
 exit;";
 
+/// Without this, mod_proxy_fcgi keeps what PHP flushes until the script ends or a buffer is full.
+const FLUSH: &str = "<Proxy \"unix:${PHP_SOCKET}|fcgi://localhost\">\nProxySet flushpackets=on\n</Proxy>";
+
 fn php(mpm: Mpm) -> Builder {
     Apache::builder(mpm).php_fpm(2).file("go.php", GO_PHP)
 }
@@ -145,13 +148,18 @@ fn an_http_1_0_client_is_handed_off(mpm: Mpm) {
 fn the_operator_can_hand_off_by_configuration(mpm: Mpm) {
     let apache = Apache::builder(mpm)
         .file("page.txt", "x".repeat(300_000))
-        .vhost("Header set X-Socket-Handoff \"${RUN}/d.sock\"\nHeader set X-Handoff-Data configured")
+        .vhost(
+            "<Location /page.txt>\nHeader set X-Socket-Handoff \"${RUN}/d.sock\"\n\
+             Header set X-Handoff-Data configured\n</Location>",
+        )
         .start();
     assert_eq!(hand_off(&apache, "/page.txt"), b"configured");
 }
 
 fn the_operators_header_wins_over_the_applications(mpm: Mpm) {
-    let apache = php(mpm).vhost("Header always set X-Socket-Handoff \"${RUN}/d.sock\"").start();
+    let apache = php(mpm)
+        .vhost("<Location /go.php>\nHeader always set X-Socket-Handoff \"${RUN}/d.sock\"\n</Location>")
+        .start();
     assert_eq!(hand_off(&apache, "/go.php?to=/nowhere&data=kept"), b"kept");
 }
 
@@ -183,8 +191,8 @@ fn a_handoff_is_never_cached(mpm: Mpm) {
 }
 
 fn a_header_after_the_first_flush_leaves_the_response_whole(mpm: Mpm) {
-    let script = "<?php echo 'first '; flush(); header('X-Socket-Handoff: ' . $_GET['to']); echo 'second';";
-    let apache = php(mpm).file("late.php", script).start();
+    let script = "<?php echo 'first '; ob_end_flush(); flush(); header('X-Socket-Handoff: ' . $_GET['to']); echo 'second';";
+    let apache = php(mpm).config(FLUSH).file("late.php", script).start();
     let daemon = Receiver::bind(apache.socket_path("d.sock"));
     let response = Client::fetch(apache.addr(), &format!("/late.php?to={}", daemon.path().display()));
     let text = response.text().to_owned();
@@ -195,9 +203,9 @@ fn a_header_after_the_first_flush_leaves_the_response_whole(mpm: Mpm) {
 
 fn the_stream_begins_at_the_first_flush_not_at_the_end_of_the_script(mpm: Mpm) {
     // The script ends only when the test lets it.
-    let script = "<?php header('X-Socket-Handoff: ' . $_GET['to']); echo ' '; flush();
+    let script = "<?php header('X-Socket-Handoff: ' . $_GET['to']); echo ' '; ob_end_flush(); flush();
                   while (!file_exists($_GET['until'])) { usleep(10000); clearstatcache(); }";
-    let apache = php(mpm).file("slow.php", script).start();
+    let apache = php(mpm).config(FLUSH).file("slow.php", script).start();
     let daemon = Receiver::bind(apache.socket_path("d.sock"));
     let until = apache.socket_path("until");
     let mut client = Client::connect(apache.addr());
