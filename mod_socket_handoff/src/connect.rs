@@ -93,8 +93,10 @@ fn attempt_once(
         PathError::Failed(errno) => Attempt::Final(failed(path, errno)),
     })?;
     connect_to_file(&file, path, deadline).map_err(|errno| match errno {
-        // connect(2) says the same of a file that is no socket and of a socket without a listener.
-        Errno::CONNREFUSED if !file.is_socket() => Attempt::Final(Refusal::NotASocket(path.to_owned())),
+        // connect(2) has no error of its own for a file that is no socket, and looks at the permissions first.
+        Errno::CONNREFUSED | Errno::ACCESS if !file.is_socket() => {
+            Attempt::Final(Refusal::NotASocket(path.to_owned()))
+        }
         Errno::CONNREFUSED => Attempt::Refused,
         Errno::NOENT => Attempt::Missing,
         Errno::AGAIN => Attempt::Final(Refusal::ConnectTimeout { path: path.to_owned(), timeout }),

@@ -25,16 +25,17 @@ pub(crate) fn hand_off(
     let dead = dead_socket::get().ok_or(Refusal::NoDeadSocket)?;
     let connection = request.connection();
 
-    let limits = connect::Limits { timeout: config.connect_timeout(), retries: config.max_retries() };
-    let daemon = connect_below(config.allowed_prefix(), handoff.socket, limits)?;
-    let message = v1::encode(handoff.data);
-    check_size(&daemon, message)?;
-
-    // The client must get the answers to its requests in their order, and nothing of ours after the daemon's.
+    // The client must get the answers to its requests in their order. And it must be done with sending before there is
+    // a connection to the daemon: a slow client would hold that one idle.
     if connection.has_unsent_output() {
         request.flush_connection().map_err(|()| Refusal::EarlierResponse)?;
     }
     drain(request, drain::Limits { bytes: config.drain_bytes(), timeout: config.drain_timeout() })?;
+
+    let limits = connect::Limits { timeout: config.connect_timeout(), retries: config.max_retries() };
+    let daemon = connect_below(config.allowed_prefix(), handoff.socket, limits)?;
+    let message = v1::encode(handoff.data);
+    check_size(&daemon, message)?;
 
     send(request, &daemon, message, handoff, config)?;
 

@@ -5,7 +5,8 @@
 //! the operator's configuration added, and carries the handoff out. Two more stand in on other paths: the *sink* swallows
 //! what is written after the request has been answered, the *stripper* takes the headers off error responses.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::os::unix::ffi::OsStrExt;
 
 use crate::execute;
 use crate::headers::HandoffHeaders;
@@ -15,16 +16,22 @@ use crate::refusal::Refusal;
 
 /// What has become of a request that carried handoff headers. Lives in the request's pool.
 pub(crate) struct RequestState<'r> {
-    phase: Cell<Phase<'r>>,
+    phase: RefCell<Phase<'r>>,
     /// The response header tables before the content filters, to refuse with: what mod_headers adds to an error
-    /// response would otherwise be there twice.
+    /// response would otherwise be there twice. `None` when only the taker has seen the headers.
     before_filters: Option<TableSnapshot<'r>>,
+    /// The filter that swallows the handler's output, and so sees it end.
+    swallowed_by: FilterKind,
 }
 
-#[derive(Clone, Copy)]
 enum Phase<'r> {
     /// The collector has taken the body; the taker is to hand off.
     Planned(HandOff<'r>),
+    /// An error response is due at the end of the handler's output. Not sooner: an error document may be a script for
+    /// the same interpreter (mod_php), which must not be entered while it still runs.
+    Refused(Refusal),
+    /// The error response is being sent.
+    Refusing,
     /// The client is the daemon's, or has got an error response. Whatever else is written is dropped.
     Answered,
 }
@@ -54,81 +61,55 @@ pub(crate) fn insert_error_filters(request: Request<'_>) {
 /// Swallows the body of a response that will be handed off, and passes on an end of stream only.
 pub(crate) fn collect(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
     let request = call.request();
-    if request.state().is_some() {
-        brigade.clear();
-        return Status::OK;
-    }
-    let Some(headers) = HandoffHeaders::take(request.response_tables()) else {
-        call.remove();
-        return call.pass(brigade);
-    };
-    match decide(request, &headers, brigade) {
-        None => {
+    let ended = brigade.has_end_of_stream();
+    if request.state().is_none() {
+        let headers = HandoffHeaders::take(request.response_tables());
+        let Some(decision) = headers.and_then(|headers| decide(request, &headers, brigade)) else {
             call.remove();
-            call.pass(brigade)
-        }
-        Some(Err(refusal)) => {
-            refuse(request, &refusal);
-            brigade.clear();
-            Status::OK
-        }
-        Some(Ok(handoff)) => {
-            request.forbid_caching();
-            request.set_state(RequestState {
-                phase: Cell::new(Phase::Planned(handoff)),
-                before_filters: Some(request.snapshot_response_tables()),
-            });
-            brigade.clear();
-            brigade.append_end_of_stream();
-            call.pass(brigade)
+            return call.pass(brigade);
+        };
+        brigade.clear();
+        match decision {
+            Err(refusal) => enter(request, Phase::Refused(refusal), FilterKind::Collector),
+            Ok(handoff) => {
+                request.forbid_caching();
+                request.set_state(RequestState {
+                    phase: RefCell::new(Phase::Planned(handoff)),
+                    before_filters: Some(request.snapshot_response_tables()),
+                    swallowed_by: FilterKind::Collector,
+                });
+                brigade.append_end_of_stream();
+                call.pass(brigade);
+            }
         }
     }
+    brigade.clear();
+    settle(request, FilterKind::Collector, ended);
+    Status::OK
 }
 
 /// Hands off what the collector planned, or what the operator's `Header set` asks for.
 pub(crate) fn take(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
     let request = call.request();
-    let from_operator = HandoffHeaders::take(request.response_tables());
-    let planned = request.state().map(|state| state.phase.get());
-    let decision = match (planned, from_operator) {
-        (Some(Phase::Answered), _) => {
-            brigade.clear();
-            return Status::OK;
-        }
-        (Some(Phase::Planned(handoff)), None) => Some(Ok(handoff)),
-        (Some(Phase::Planned(handoff)), Some(mut headers)) => {
-            headers.data = headers.data.or(Some(handoff.data));
-            match headers.socket {
-                Some(_) => decide(request, &headers, brigade),
-                None => Some(Ok(HandOff { data: headers.data.unwrap_or_default(), ..handoff })),
-            }
-        }
-        (None, Some(headers)) => decide(request, &headers, brigade),
-        (None, None) => None,
+    let ended = brigade.has_end_of_stream();
+    let planned = match request.state().map(|state| state.phase.borrow()).as_deref() {
+        None => Some(None),
+        Some(Phase::Planned(handoff)) => Some(Some(*handoff)),
+        Some(_) => None,
     };
-    let Some(decision) = decision else {
-        call.remove();
-        return call.pass(brigade);
-    };
-    brigade.clear();
-    match decision.and_then(|handoff| {
-        execute::hand_off(request, handoff, request.server_config())?;
-        Ok(handoff)
-    }) {
-        Ok(handoff) => {
-            set_answered(request);
-            request.note("handed-off");
-            let (path, bytes) = (handoff.socket, handoff.data.len());
-            request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
-        }
-        Err(refusal) => {
-            if planned.is_none() {
-                // There is no snapshot: drop what mod_headers has added, since it will do so again.
-                request.clear_error_table();
-            }
-            refuse(request, &refusal);
-        }
+    if let Some(planned) = planned {
+        let Some(decision) = final_decision(request, planned, brigade) else {
+            call.remove();
+            return call.pass(brigade);
+        };
+        let phase = match decision.and_then(|handoff| hand_off(request, handoff)) {
+            Ok(()) => Phase::Answered,
+            Err(refusal) => Phase::Refused(refusal),
+        };
+        enter(request, phase, FilterKind::Taker);
     }
+    brigade.clear();
+    settle(request, FilterKind::Taker, ended);
     Status::OK
 }
 
@@ -180,21 +161,65 @@ fn decide<'r>(
     }
 }
 
+/// The plan, with what the operator's configuration has added: for each header that it gives, its word is the last.
+fn final_decision<'r>(
+    request: Request<'r>,
+    planned: Option<HandOff<'r>>,
+    brigade: Brigade<'_>,
+) -> Option<Result<HandOff<'r>, Refusal>> {
+    let from_operator = HandoffHeaders::take(request.response_tables());
+    let Some(handoff) = planned else {
+        return decide(request, &from_operator?, brigade);
+    };
+    let Some(mut headers) = from_operator else { return Some(Ok(handoff)) };
+    headers.socket = headers.socket.or(Some(handoff.socket.as_os_str().as_bytes()));
+    headers.data = headers.data.or(Some(handoff.data));
+    decide(request, &headers, brigade)
+}
+
+fn hand_off(request: Request<'_>, handoff: HandOff<'_>) -> Result<(), Refusal> {
+    execute::hand_off(request, handoff, request.server_config()).inspect_err(|refusal| {
+        if refusal.closes_connection() {
+            // At once: httpd would wait for the rest of the request body when the handler has returned.
+            request.connection().close_after_this_request();
+        }
+    })?;
+    request.note("handed-off");
+    let (path, bytes) = (handoff.socket, handoff.data.len());
+    request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
+    Ok(())
+}
+
+/// Sends the error response that is due, if any, once the handler's output has ended. Only the filter that swallows this
+/// output knows when that is.
+fn settle(request: Request<'_>, filter: FilterKind, ended: bool) {
+    let Some(state) = request.state() else { return };
+    if state.swallowed_by != filter || !matches!(*state.phase.borrow(), Phase::Refused(_)) {
+        return;
+    }
+    if !ended {
+        // The end of stream that was passed on was not the handler's. Should the handler leave it to httpd to send one,
+        // httpd must not think that it has.
+        request.expect_end_of_stream();
+        return;
+    }
+    if let Phase::Refused(refusal) = state.phase.replace(Phase::Refusing) {
+        match &state.before_filters {
+            Some(tables) => request.restore_response_tables(tables),
+            // What mod_headers has added is dropped, since it will do so again.
+            None if filter == FilterKind::Taker => request.clear_error_table(),
+            None => {}
+        }
+        refuse(request, &refusal);
+    }
+}
+
 /// Answers with an error response in place of the handoff.
 ///
 /// An ERROR bucket would lose Retry-After, and an error status would make handlers log noise of their own: the response
 /// is sent from here (`ap_die`), and a sink takes the rest of the handler's output.
-pub(crate) fn refuse(request: Request<'_>, refusal: &Refusal) {
+fn refuse(request: Request<'_>, refusal: &Refusal) {
     request.log(Level::Error, format_args!("handoff refused with {}: {refusal}", refusal.status()));
-    if is_answered(request) {
-        return;
-    }
-    if let Some(tables) = request.state().and_then(|state| state.before_filters.as_ref()) {
-        request.restore_response_tables(tables);
-    }
-    if refusal.closes_connection() {
-        request.connection().close_after_this_request();
-    }
     if let Some(seconds) = refusal.retry_after() {
         request.set_error_header("Retry-After", seconds);
     }
@@ -202,17 +227,34 @@ pub(crate) fn refuse(request: Request<'_>, refusal: &Refusal) {
     request.die(refusal.status());
     // The redirect to an error document has notes of its own, and is what the access log shows.
     request.note_on_last_redirect(refusal.note());
-    set_answered(request);
+    enter(request, Phase::Answered, FilterKind::Sink);
     request.add_filter(FilterKind::Sink);
 }
 
-fn is_answered(request: Request<'_>) -> bool {
-    request.state().is_some_and(|state| matches!(state.phase.get(), Phase::Answered))
+/// Answers with 500 after a panic, unless the client has been answered.
+pub(crate) fn refuse_after_panic(request: Request<'_>) {
+    if !is_answered(request) {
+        enter(request, Phase::Refusing, FilterKind::Sink);
+        refuse(request, &Refusal::Panic);
+    }
 }
 
-fn set_answered(request: Request<'_>) {
+fn is_answered(request: Request<'_>) -> bool {
+    request.state().is_some_and(|state| matches!(*state.phase.borrow(), Phase::Answered))
+}
+
+/// Enters a phase. `swallowed_by` counts if nothing was known of the request so far.
+fn enter<'r>(request: Request<'r>, phase: Phase<'r>, swallowed_by: FilterKind) {
     match request.state() {
-        Some(state) => state.phase.set(Phase::Answered),
-        None => request.set_state(RequestState { phase: Cell::new(Phase::Answered), before_filters: None }),
+        Some(state) => {
+            state.phase.replace(phase);
+        }
+        None => {
+            request.set_state(RequestState {
+                phase: RefCell::new(phase),
+                before_filters: None,
+                swallowed_by,
+            });
+        }
     }
 }

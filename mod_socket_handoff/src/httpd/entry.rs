@@ -16,7 +16,6 @@ use super::log::{Level, c_string, log_server};
 use super::pool;
 use super::request::Request;
 use crate::config::{DIRECTIVES, Directive, DirectoryConfig, ServerConfig, Set};
-use crate::refusal::Refusal;
 use crate::{dead_socket, filters};
 
 /// The module record, which `LoadModule socket_handoff_module` looks up by this name.
@@ -191,7 +190,7 @@ unsafe fn guard_filter(
             log_panic(request, panic);
             brigade.clear();
             // A real 500: an error status alone would give the client an empty reply.
-            match catch_unwind(AssertUnwindSafe(|| filters::refuse(request, &Refusal::Panic))) {
+            match catch_unwind(AssertUnwindSafe(|| filters::refuse_after_panic(request))) {
                 Ok(()) => 0,
                 Err(_) => sys::AP_FILTER_ERROR,
             }

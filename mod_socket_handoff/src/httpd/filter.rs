@@ -16,7 +16,7 @@ impl Status {
 }
 
 /// The module's output filters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FilterKind {
     /// Before all content filters.
     Collector,

@@ -172,6 +172,12 @@ impl<'r> Request<'r> {
         last.note(value);
     }
 
+    /// Has httpd send an end of stream when the handler has returned, though one was passed on before.
+    pub(crate) fn expect_end_of_stream(self) {
+        // SAFETY: the request is valid, and this thread is the one that serves it.
+        unsafe { sys::shim_set_eos_sent(self.as_ptr(), 0) };
+    }
+
     /// Sends an error response now, with its error document (`ap_die`).
     pub(crate) fn die(self, status: u16) {
         // SAFETY: the request is valid and has not been answered.
