@@ -52,6 +52,7 @@ pub struct Builder {
     vhost_config: String,
     php_children: Option<u16>,
     tls: bool,
+    profiler: Vec<String>,
     sandbox: Sandbox,
 }
 
@@ -67,6 +68,7 @@ impl Builder {
             vhost_config: String::new(),
             php_children: None,
             tls: false,
+            profiler: Vec::new(),
             sandbox: Sandbox::new(),
         }
     }
@@ -165,6 +167,14 @@ impl Builder {
         self.load("ssl")
     }
 
+    /// Runs httpd as one process (`-X`), and that below another program: `profiler` is its command line up to where
+    /// httpd's begins. The start is then complete when the port is bound, and makes no request.
+    #[must_use]
+    pub fn profiled_by(mut self, profiler: impl IntoIterator<Item = String>) -> Self {
+        self.profiler = profiler.into_iter().collect();
+        self
+    }
+
     /// Its files, for a test that needs paths before the start.
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
@@ -226,16 +236,14 @@ impl Builder {
         self.write_config(port, tls_port);
         let pid_file = self.sandbox.path().join("httpd.pid");
         let output = self.sandbox.path().join("logs/httpd.out");
-        let mut server = Server::spawn("httpd", self.httpd().args(["-D", "FOREGROUND"]), &output);
+        let mode: &[&str] = if self.is_profiled() { &["-X"] } else { &["-D", "FOREGROUND"] };
+        let mut server = Server::spawn("httpd", self.httpd().args(mode), &output);
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut failure = None;
         wait_until(PATIENCE, "Apache to serve with all its workers", || {
             failure = server.exit_status();
             // The pid file is written after the ports are bound: whoever answers before it exists is somebody else.
-            failure.is_some()
-                || (pid_file.exists()
-                    && status::read(addr)
-                        .is_some_and(|status| status.busy + status.idle >= usize::from(self.workers)))
+            failure.is_some() || (pid_file.exists() && (self.is_profiled() || self.has_all_workers(addr)))
         });
         if let Some(status) = failure {
             let said = self.sandbox.log("httpd.out") + &self.sandbox.log("error.log");
@@ -244,8 +252,24 @@ impl Builder {
         Ok((server, addr, SocketAddr::from((Ipv4Addr::LOCALHOST, tls_port))))
     }
 
+    fn is_profiled(&self) -> bool {
+        !self.profiler.is_empty()
+    }
+
+    fn has_all_workers(&self, addr: SocketAddr) -> bool {
+        status::read(addr).is_some_and(|status| status.busy + status.idle >= usize::from(self.workers))
+    }
+
     fn httpd(&self) -> Command {
-        let mut command = Command::new(&install().httpd);
+        let httpd = &install().httpd;
+        let mut command = match self.profiler.split_first() {
+            None => Command::new(httpd),
+            Some((profiler, arguments)) => {
+                let mut command = Command::new(profiler);
+                command.args(arguments).arg(httpd);
+                command
+            }
+        };
         command.arg("-d").arg(self.sandbox.path()).arg("-f").arg(self.config_path());
         command
     }
@@ -352,6 +376,10 @@ SetHandler server-status
 
 const SOCKET_HANDOFF: &str = r#"LogLevel info socket_handoff:debug
 SocketHandoffAllowedPrefix "${RUN}"
+# A test may let the operator hand off everything; the harness still needs an answer.
+<Location "/server-status">
+SocketHandoffEnabled Off
+</Location>
 "#;
 
 const MIME_TYPES: &str =
