@@ -1,1 +1,14 @@
-//! bench
+//! Measuring what the module costs Apache.
+//!
+//! [`case`] says what is compared, [`instructions`], [`syscalls`] and [`rate`] measure it, [`report`] writes the
+//! tables. Servers and receivers are those of the end-to-end tests.
+#![forbid(unsafe_code)]
+
+pub mod case;
+pub mod daemon;
+pub mod handler;
+pub mod instructions;
+pub mod rate;
+pub mod report;
+pub mod request;
+pub mod syscalls;

@@ -46,7 +46,8 @@ pub struct Builder {
     mpm: Mpm,
     workers: u16,
     port: Option<u16>,
-    socket_handoff: bool,
+    /// File name of the module to load, among what was built.
+    socket_handoff: Option<&'static str>,
     modules: Vec<String>,
     server_config: String,
     vhost_config: String,
@@ -62,7 +63,7 @@ impl Builder {
             mpm,
             workers: 8,
             port: None,
-            socket_handoff: true,
+            socket_handoff: Some("libmod_socket_handoff.so"),
             modules: MODULES.iter().map(ToString::to_string).collect(),
             server_config: String::new(),
             vhost_config: String::new(),
@@ -90,7 +91,14 @@ impl Builder {
     /// Leaves our module out, to compare with plain Apache.
     #[must_use]
     pub fn without_socket_handoff(mut self) -> Self {
-        self.socket_handoff = false;
+        self.socket_handoff = None;
+        self
+    }
+
+    /// Loads the module with the panic drill in it: a handoff to the path `/panic` panics.
+    #[must_use]
+    pub fn panic_drill(mut self) -> Self {
+        self.socket_handoff = Some("libpanic_drill.so");
         self
     }
 
@@ -292,7 +300,7 @@ impl Builder {
             self.mpm.tuning(self.workers),
             service_user().map_or(String::new(), |user| format!("User {0}\nGroup {0}\n", user.name)),
             format!("CustomLog \"${{ROOT}}/logs/access.log\" \"{ACCESS_LOG_FORMAT}\"\n"),
-            if self.socket_handoff { SOCKET_HANDOFF.to_owned() } else { String::new() },
+            if self.socket_handoff.is_some() { SOCKET_HANDOFF.to_owned() } else { String::new() },
             self.server_config.clone(),
             format!("<VirtualHost 127.0.0.1:${{PORT}}>\n{}</VirtualHost>\n", self.vhost_config),
             if self.tls { self.tls_vhost() } else { String::new() },
@@ -314,8 +322,8 @@ impl Builder {
                 load(name, &path);
             }
         }
-        if self.socket_handoff {
-            load("socket_handoff", &built("libmod_socket_handoff.so"));
+        if let Some(module) = self.socket_handoff {
+            load("socket_handoff", &built(module));
         }
         lines
     }

@@ -1,0 +1,46 @@
+//! What the module costs Apache: a handoff and an untouched request beside plain Apache, in one run.
+
+use std::fs;
+
+use anyhow::Result;
+use bench::case::Case;
+use bench::report::Report;
+use bench::{handler, instructions, rate, syscalls};
+use e2e::{Mpm, build_dir};
+
+fn main() -> Result<()> {
+    let directory = build_dir().join("../bench");
+    fs::create_dir_all(&directory)?;
+    let directory = directory.canonicalize()?;
+    let handler = handler::compile(&directory)?;
+
+    let mut by_mpm = Vec::new();
+    for mpm in [Mpm::Prefork, Mpm::Event] {
+        eprintln!("counting instructions with callgrind, {mpm} …");
+        let mut counts = [0.0; 3];
+        for (case, count) in Case::ALL.into_iter().zip(&mut counts) {
+            *count = instructions::per_request(case, mpm, &handler, &directory)?;
+        }
+        by_mpm.push((mpm, counts));
+    }
+
+    eprintln!("counting system calls with strace …");
+    let mut calls = <[syscalls::Syscalls; 3]>::default();
+    for (case, calls) in Case::ALL.into_iter().zip(&mut calls) {
+        *calls = syscalls::per_request(case, &handler, &directory)?;
+    }
+
+    eprintln!("measuring rates …");
+    let rates = rate::measure(&handler)?;
+
+    let report = Report { instructions: by_mpm, syscalls: calls, rates };
+    let tables = report.to_markdown();
+    print!("{tables}");
+    fs::write(directory.join("module.md"), tables)?;
+    eprintln!("\nwritten to {}, with callgrind's profiles", directory.join("module.md").display());
+    if !report.is_within_bars() {
+        eprintln!("some count is above its bar");
+        std::process::exit(1);
+    }
+    Ok(())
+}

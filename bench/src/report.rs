@@ -1,0 +1,102 @@
+//! The tables, in Markdown.
+
+use std::fmt::Write;
+
+use e2e::Mpm;
+
+use crate::case::Case;
+use crate::rate::Rate;
+use crate::syscalls::Syscalls;
+
+/// Instructions of a handoff, at most, per instruction of a plain response without the module: a public C module's.
+const HANDOFF_BAR: f64 = 0.87;
+/// The same for a request that the module does not touch.
+const UNTOUCHED_BAR: f64 = 1.01;
+
+/// Everything that a run has found out; each in the order of [`Case::ALL`].
+#[derive(Debug)]
+pub struct Report {
+    /// Instructions per request, by MPM.
+    pub instructions: Vec<(Mpm, [f64; 3])>,
+    /// System calls per request, prefork.
+    pub syscalls: [Syscalls; 3],
+    /// Rates, event.
+    pub rates: [Rate; 3],
+}
+
+impl Report {
+    /// Whether the instructions on prefork are within their bars. Those on event have none, since how its threads wait
+    /// for each other differs from run to run; nor have rates, which depend on what else the machine does.
+    #[must_use]
+    pub fn is_within_bars(&self) -> bool {
+        self.instructions.iter().filter(|(mpm, _)| *mpm == Mpm::Prefork).all(
+            |(_, [plain, untouched, handoff])| {
+                handoff / plain <= HANDOFF_BAR && untouched / plain <= UNTOUCHED_BAR
+            },
+        )
+    }
+
+    /// The tables.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(text, "Instructions per request (callgrind, `apache2 -X`, a connection each)\n")?;
+        writeln!(text, "| | MPM | instructions | beside plain | bar |")?;
+        writeln!(text, "|---|---|--:|--:|--:|")?;
+        for (mpm, counts) in &self.instructions {
+            for (case, count) in Case::ALL.into_iter().zip(counts) {
+                let ratio = count / counts[0];
+                let (ratio, bar) = match case {
+                    Case::Plain => (String::new(), String::new()),
+                    Case::Untouched => (
+                        format!("{:+.2} %", (ratio - 1.0) * 100.0),
+                        format!("at most {:+.0} %", (UNTOUCHED_BAR - 1.0) * 100.0),
+                    ),
+                    Case::Handoff => (format!("{ratio:.3}"), format!("at most {HANDOFF_BAR:.2}")),
+                };
+                let bar = if *mpm == Mpm::Prefork { bar.as_str() } else { "" };
+                writeln!(text, "| {case} | {mpm} | {count:.0} | {ratio} | {bar} |")?;
+            }
+        }
+
+        writeln!(text, "\nRate (event, 16 connections at once, a new one each request)\n")?;
+        writeln!(text, "| | per second | p50 µs | p99 µs | Apache's CPU µs per request |")?;
+        writeln!(text, "|---|--:|--:|--:|--:|")?;
+        for (case, rate) in Case::ALL.into_iter().zip(&self.rates) {
+            let Rate { per_second, p50_us, p99_us, cpu_us } = rate;
+            writeln!(text, "| {case} | {per_second:.0} | {p50_us:.0} | {p99_us:.0} | {cpu_us:.1} |")?;
+        }
+
+        writeln!(text, "\nSystem calls per request (prefork, one child)\n")?;
+        writeln!(text, "| | {} |", Case::ALL.map(|case| case.to_string()).join(" | "))?;
+        writeln!(text, "|---|--:|--:|--:|")?;
+        self.write_calls(text, "all", Syscalls::total)?;
+        let mut names: Vec<&String> = self.syscalls.iter().flat_map(|calls| calls.by_name.keys()).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            self.write_calls(text, name, |calls| calls.by_name.get(name).copied().unwrap_or(0.0))?;
+        }
+        Ok(())
+    }
+
+    fn write_calls(
+        &self,
+        text: &mut String,
+        name: &str,
+        count: impl Fn(&Syscalls) -> f64,
+    ) -> std::fmt::Result {
+        let counts = self.syscalls.each_ref().map(count);
+        // What happens once in a recording is no part of a request.
+        if counts.iter().all(|count| *count < 0.05) {
+            return Ok(());
+        }
+        writeln!(text, "| {name} | {} |", counts.map(|count| format!("{count:.1}")).join(" | "))
+    }
+}
