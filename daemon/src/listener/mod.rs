@@ -19,8 +19,9 @@ use socket_file::SocketFile;
 /// A listening SEQPACKET socket and its file.
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
+    /// Dropped before the socket: as long as that lives, no other file can get the inode number that is compared.
     file: SocketFile,
+    socket: OwnedFd,
 }
 
 impl Listener {
@@ -52,9 +53,9 @@ impl Listener {
 /// A listener inside the runtime.
 #[derive(Debug)]
 pub struct Accepting {
-    socket: AsyncFd<OwnedFd>,
-    /// None after [`Accepting::stop`].
+    /// None after [`Accepting::stop`]. Dropped before the socket, as in [`Listener`].
     file: Option<SocketFile>,
+    socket: AsyncFd<OwnedFd>,
 }
 
 impl Accepting {

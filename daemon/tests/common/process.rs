@@ -1,0 +1,88 @@
+//! The real program.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{SOON, eventually};
+
+/// A running `streaming-daemon`; killed when dropped.
+pub struct Process {
+    pub path: PathBuf,
+    child: Child,
+    log: mpsc::Receiver<String>,
+    _directory: tempfile::TempDir,
+}
+
+impl Process {
+    /// Starts one with these arguments beside `--socket`; it listens when this returns.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_streaming-daemon"));
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts one that may have so many files open.
+    pub fn start_with_open_files(limit: u32, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_streaming-daemon")]).args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("daemon.sock");
+        let mut child =
+            command.arg("--socket").arg(&path).env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().unwrap();
+        // Read all the time: a program blocks when nobody empties its pipe.
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
+        });
+        let mut process = Self { path, child, log, _directory: directory };
+        process.log_line("listening on ");
+        process
+    }
+
+    /// Reads the log up to a line that contains `text`, and returns that line.
+    pub fn log_line(&mut self, text: &str) -> String {
+        loop {
+            let line =
+                self.log.recv_timeout(SOON).unwrap_or_else(|_| panic!("nothing in the log has {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> ExitStatus {
+        let mut status = None;
+        eventually(SOON, "the process ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

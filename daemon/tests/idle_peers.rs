@@ -1,0 +1,30 @@
+//! Connections on the Unix socket that send nothing stand in nobody's way.
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Daemon, connect};
+use rustix::net::RecvFlags;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_peers_neither_block_others_nor_stay() {
+    let deadline = Duration::from_secs(2);
+    let daemon = Daemon::start(|config| config.timeouts.handoff = deadline);
+    let start = Instant::now();
+    let idle: Vec<_> = (0..200).map(|_| connect(&daemon.path)).collect();
+    for _ in 0..20 {
+        assert!(daemon.ask("{}").await.is_done());
+    }
+    assert!(start.elapsed() < deadline, "answers waited for the idle peers' deadline");
+    tokio::task::spawn_blocking(move || {
+        for peer in idle {
+            let (_, bytes) = rustix::net::recv(&peer, &mut [0_u8; 1][..], RecvFlags::empty()).unwrap();
+            assert_eq!(bytes, 0);
+        }
+        assert!(start.elapsed() >= deadline);
+    })
+    .await
+    .unwrap();
+}
