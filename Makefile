@@ -4,6 +4,7 @@
 APXS ?= $(or $(shell command -v apxs 2>/dev/null),$(shell command -v apxs2 2>/dev/null),apxs)
 export APXS
 
+LIBEXECDIR = $(shell $(APXS) -q LIBEXECDIR 2>/dev/null)
 PREFIX ?= /usr/local
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 MODULE := $(RELEASE)/mod_socket_handoff.so
@@ -27,8 +28,9 @@ $(MODULE) $(DAEMON):
 	$(MAKE) build
 
 install: | $(MODULE) $(DAEMON) ## installs both; DESTDIR is honoured
-	install -d "$(DESTDIR)$$($(APXS) -q LIBEXECDIR)" "$(DESTDIR)$(PREFIX)/bin"
-	install -m 0644 $(MODULE) "$(DESTDIR)$$($(APXS) -q LIBEXECDIR)/mod_socket_handoff.so"
+	@test -n "$(LIBEXECDIR)" || { echo "$(APXS) can't be run. Run make setup, or name yours: make install APXS=..." >&2; exit 1; }
+	install -d "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(PREFIX)/bin"
+	install -m 0644 $(MODULE) "$(DESTDIR)$(LIBEXECDIR)/mod_socket_handoff.so"
 	install -m 0755 $(DAEMON) "$(DESTDIR)$(PREFIX)/bin/streaming-daemon"
 
 enable: ## switches the installed module on (Debian); elsewhere says how to
