@@ -99,11 +99,9 @@ fn an_http2_stream_is_refused_and_its_neighbours_live_on(mpm: Mpm) {
         curl.join().unwrap()
     });
     assert!(output.contains("503 HTTP/2 "), "{output}");
-    assert!(output.contains("begun ended200 HTTP/2 "), "{output}");
-    let connections: u32 = output
-        .lines()
-        .filter_map(|line| line.split_once(" HTTP/2 ")?.1.split(' ').next()?.parse::<u32>().ok())
-        .sum();
+    assert!(output.starts_with("begun ") && output.contains("ended200 HTTP/2 "), "{output}");
+    let connections: u32 =
+        output.split(" HTTP/2 ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<u32>().ok()).sum();
     assert_eq!(connections, 1, "both streams were on one connection: {output}");
     let line = apache.wait_for_access_log("/go.php", PATIENCE);
     assert!(line.ends_with("handoff=refused:http2"), "{line}");
