@@ -14,6 +14,9 @@ cargo clippy --quiet --release --workspace --all-targets --locked -- -D warnings
 # The module once more, with a panic on request: no test depends on it in a way that cargo sees.
 cargo build --release --locked -p panic-drill || exit
 
+# What Apache loads in the tests, the drills among it: `cargo test` builds no cdylib.
+cargo build --quiet --release --workspace --locked || exit
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT TERM
