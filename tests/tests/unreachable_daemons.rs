@@ -162,7 +162,7 @@ fn a_socket_without_permission_is_503_and_the_log_names_the_cure(mpm: Mpm) {
     let apache = php(mpm).start();
     let daemon = Receiver::bind(apache.socket_path("private.sock"));
     // Nobody's, not the owner's only: without root the tests and Apache are the same user.
-    fs::set_permissions(daemon.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(daemon.path(), fs::Permissions::from_mode(0o000)).unwrap();
     assert_refused(&apache, daemon.path(), 503, "permission-denied");
     let log = apache.error_log();
     let line = log.lines().find(|line| line.contains("no permission to connect to")).expect("a log line");
