@@ -58,7 +58,8 @@ pub async fn receive(peer: OwnedFd, deadline: Duration) -> Result<Handoff, Failu
     if let Some(handoff) = receive_now(&mut receiver, &peer)? {
         return Ok(handoff);
     }
-    match tokio::time::timeout(deadline, receive_later(receiver, peer)).await {
+    // On the heap, since the room for its timer would be part of every stream, which is the same task.
+    match Box::pin(tokio::time::timeout(deadline, receive_later(receiver, peer))).await {
         Ok(result) => result,
         Err(_) => Err(Failure::Deadline(deadline)),
     }

@@ -8,7 +8,7 @@ use handoff_protocol::v1::ReceiveError;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_log::{Finished, Outcome};
-use crate::backend::{BoxAnswer, Refusal};
+use crate::backend::{BoxAnswer, Opening, Refusal};
 use crate::client::head::{self, Framing};
 use crate::client::{ClientConn, WriteError};
 use crate::open_files::Room;
@@ -21,6 +21,8 @@ use crate::server::Shared;
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 
 /// Receives a handoff from `peer` and answers it.
+///
+/// This future is what a silent stream keeps in memory. So futures that hold a timer, and are not the relay, are boxed.
 pub async fn serve(peer: OwnedFd, mut room: Room, shared: Arc<Shared>) {
     let handoff = match receive::receive(peer, shared.config.timeouts.handoff).await {
         Ok(handoff) => handoff,
@@ -57,7 +59,10 @@ pub async fn serve(peer: OwnedFd, mut room: Room, shared: Arc<Shared>) {
             let refusal = Refusal { status: 503, message, retry_after: Some(RETRY_WHEN_FULL) };
             refuse(&mut client, &refusal, Outcome::AtCapacity, &shared).await
         }
-        Ok(request) => answer(&mut client, request, &shared, &cancel).await,
+        Ok(request) => {
+            let framing = Framing::for_protocol(request.protocol.as_deref());
+            answer(&mut client, shared.backend.open(request), framing, &shared, &cancel).await
+        }
     };
 
     let finished = Finished {
@@ -71,20 +76,20 @@ pub async fn serve(peer: OwnedFd, mut room: Room, shared: Arc<Shared>) {
     };
     // A client that has gone has nothing left to read.
     if outcome != Outcome::ClientGone {
-        client.close_gently(shared.config.timeouts.close).await;
+        Box::pin(client.close_gently(shared.config.timeouts.close)).await;
     }
     finished.log();
 }
 
-/// Asks the backend and relays its answer.
+/// Waits for the backend and relays its answer.
 async fn answer(
     client: &mut ClientConn,
-    request: Request,
+    opening: Opening<'_>,
+    framing: Framing,
     shared: &Shared,
     cancel: &CancellationToken,
 ) -> Outcome {
-    let framing = Framing::for_protocol(request.protocol.as_deref());
-    match open(client, request, shared, cancel).await {
+    match open(client, opening, cancel).await {
         Ok(answer) => relay::relay(client, answer, framing, shared.config.timeouts.write, cancel).await,
         Err(NoAnswer::ClientGone) => Outcome::ClientGone,
         Err(NoAnswer::Refused(refusal, outcome)) => refuse(client, &refusal, outcome, shared).await,
@@ -100,16 +105,13 @@ enum NoAnswer {
 /// Waits for the backend, and for the client to go, and for the shutdown.
 async fn open(
     client: &mut ClientConn,
-    request: Request,
-    shared: &Shared,
+    opening: Opening<'_>,
     cancel: &CancellationToken,
 ) -> Result<BoxAnswer, NoAnswer> {
     tokio::select! {
         biased;
         () = std::future::poll_fn(|context| client.poll_gone(context)) => Err(NoAnswer::ClientGone),
-        result = shared.backend.open(request) => {
-            result.map_err(|refusal| NoAnswer::Refused(refusal, Outcome::Refused))
-        }
+        result = opening => result.map_err(|refusal| NoAnswer::Refused(refusal, Outcome::Refused)),
         () = cancel.cancelled() => {
             let message = "the server is shutting down; please ask again".to_owned();
             let refusal = Refusal { status: 503, message, retry_after: Some(RETRY_WHEN_FULL) };
@@ -121,7 +123,7 @@ async fn open(
 /// Sends a whole response instead of a stream.
 async fn refuse(client: &mut ClientConn, refusal: &Refusal, outcome: Outcome, shared: &Shared) -> Outcome {
     let response = head::refusal(refusal.status, &refusal.message, refusal.retry_after, SystemTime::now());
-    match client.write(response.as_bytes(), shared.config.timeouts.write).await {
+    match Box::pin(client.write(response.as_bytes(), shared.config.timeouts.write)).await {
         Ok(()) => outcome,
         Err(WriteError::Gone) => Outcome::ClientGone,
         Err(WriteError::Deadline) => Outcome::WriteTimeout,
@@ -133,5 +135,30 @@ fn log_failure(failure: &Failure) {
         // A health check, or another daemon that looks whether this one lives.
         Failure::Message(ReceiveError::Empty) => tracing::debug!(reason = failure.reason(), "{failure}"),
         _ => tracing::warn!(reason = failure.reason(), "no handoff: {failure}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend;
+    use crate::config::Config;
+    use crate::open_files::OpenFiles;
+    use tokio::sync::Semaphore;
+
+    /// The task is what a silent stream costs, beside the answer and what kernel and runtime keep.
+    #[tokio::test]
+    async fn the_task_of_a_stream_stays_small() {
+        let config = Config::default();
+        let shared = Arc::new(Shared {
+            backend: backend::from_config(&config.backend),
+            places: Semaphore::new(1),
+            cancel: CancellationToken::new(),
+            config,
+        });
+        let room = OpenFiles::new().unwrap().room().await;
+        let peer = std::fs::File::open("/dev/null").unwrap().into();
+        let size = size_of_val(&serve(peer, room, shared));
+        assert!(size <= 1024, "{size} bytes");
     }
 }
