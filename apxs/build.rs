@@ -8,7 +8,7 @@ use std::process::{Command, exit};
 const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_brigade|pass_brigade|\
     register_output_filter|hook_(child_init|insert_filter|insert_error_filter)|die|log_r?error_|\
     get_request_module_loglevel|get_conn_socket|ssl_conn_is_ssl|map_http_request_error|[gs]et_module_config)|\
-    apr_(table_(get|unset|set|copy|elts|clear)|palloc|pool_cleanup_(register|null)|pstrmemdup|\
+    apr_(table_(get|unset|setn|copy|elts|clear)|palloc|pool_cleanup_(register|null)|pstrmemdup|\
     brigade_(create|cleanup|destroy|length)|bucket_(eos|flush)_create|os_sock_get)|shim_.*";
 const TYPES: &str = "module|command_rec|cmd_parms|request_rec|conn_rec|server_rec|ap_filter_t|ap_filter_rec_t|\
     apr_bucket_brigade|apr_bucket|apr_table_t|apr_table_entry_t|apr_pool_t|ap_conn_keepalive_e|ap_input_mode_t|\

@@ -28,9 +28,9 @@ impl ServerConfig {
         }
     }
 
-    /// Daemon sockets must be below this directory.
+    /// Daemon sockets must be below this directory. It does not end with a slash.
     pub(crate) fn allowed_prefix(&self) -> &Path {
-        self.allowed_prefix.as_deref().unwrap_or(Path::new("/var/run/"))
+        self.allowed_prefix.as_deref().unwrap_or(Path::new("/var/run"))
     }
 
     /// All attempts to connect to a daemon together end within this time.
@@ -202,7 +202,8 @@ fn prefix(value: &str) -> Result<PathBuf, String> {
             "must name a directory below '/': with '/' every socket of the machine would be allowed".into()
         );
     }
-    Ok(path.to_owned())
+    // Without doubled and trailing slashes.
+    Ok(path.components().collect())
 }
 
 #[cfg(test)]
@@ -276,6 +277,9 @@ mod tests {
         for value in ["/", "//", "/.", "", "run", "./run", "/run/..", "/run/../etc"] {
             assert!(set("SocketHandoffAllowedPrefix", value).is_err(), "{value}");
         }
-        assert!(set("SocketHandoffAllowedPrefix", "/run").is_ok());
+        for value in ["/run", "/run/", "//run//./"] {
+            let config = set("SocketHandoffAllowedPrefix", value).unwrap().0;
+            assert_eq!(config.allowed_prefix().as_os_str(), "/run", "{value}");
+        }
     }
 }

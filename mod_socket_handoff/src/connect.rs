@@ -113,7 +113,7 @@ fn failed(path: &Path, errno: Errno) -> Refusal {
 
 /// Connects with the type that was right last time, then with the other one.
 fn connect_to_file(file: &SocketFile, path: &Path, deadline: Instant) -> Result<DaemonConnection, Errno> {
-    let address = SocketAddrUnix::new(file.connect_path())?;
+    let address = SocketAddrUnix::new(file.connect_path().as_str())?;
     let kind = STREAM_DAEMONS.kind_of(path);
     match connect_as(kind, &address, deadline) {
         Err(Errno::PROTOTYPE) => {

@@ -2,7 +2,8 @@
 //!
 //! Two filters share the work. The *collector* stands before all content filters (DEFLATE, mod_headers, mod_cache): it
 //! finds the application's handoff headers and takes the body away. The *taker* stands after them: it sees headers that
-//! the operator's configuration added, and carries the handoff out. Two more stand in on other paths: the *sink* swallows
+//! the operator's configuration added, and carries the handoff out; it is there only when there is a handoff or a content
+//! filter that could add headers, so that most responses pay for one filter. Two more stand in on other paths: the *sink* swallows
 //! what is written after the request has been answered, the *stripper* takes the headers off error responses.
 
 use std::cell::RefCell;
@@ -50,7 +51,6 @@ pub(crate) fn insert_filters(request: Request<'_>) {
         HandoffHeaders::take(request.response_tables());
     }
     request.add_filter(FilterKind::Collector);
-    request.add_filter(FilterKind::Taker);
 }
 
 /// An error response is about to be sent, past the filters above.
@@ -61,29 +61,50 @@ pub(crate) fn insert_error_filters(request: Request<'_>) {
 /// Swallows the body of a response that will be handed off, and passes on an end of stream only.
 pub(crate) fn collect(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
     let request = call.request();
-    let ended = brigade.has_end_of_stream();
     if request.state().is_none() {
-        let headers = HandoffHeaders::take(request.response_tables());
-        let Some(decision) = headers.and_then(|headers| decide(request, &headers, brigade)) else {
-            call.remove();
-            return call.pass(brigade);
+        let Some(headers) = HandoffHeaders::take(request.response_tables()) else {
+            return leave_alone(call, brigade);
         };
-        brigade.clear();
-        match decision {
-            Err(refusal) => enter(request, Phase::Refused(refusal), FilterKind::Collector),
-            Ok(handoff) => {
-                request.forbid_caching();
-                request.set_state(RequestState {
-                    phase: RefCell::new(Phase::Planned(handoff)),
-                    before_filters: Some(request.snapshot_response_tables()),
-                    swallowed_by: FilterKind::Collector,
-                });
-                brigade.append_end_of_stream();
-                call.pass(brigade);
-            }
+        return collect_first(call, brigade, headers);
+    }
+    let ended = brigade.has_end_of_stream();
+    brigade.clear();
+    settle(request, FilterKind::Collector, ended);
+    Status::OK
+}
+
+/// What most responses come to, and so a path of its own: nothing of a handoff in them.
+fn leave_alone(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
+    if call.is_before_content_filter() {
+        call.request().add_filter(FilterKind::Taker);
+    }
+    call.remove();
+    call.pass(brigade)
+}
+
+/// The first part of a response with handoff headers.
+fn collect_first<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, headers: HandoffHeaders<'r>) -> Status {
+    let request = call.request();
+    let Some(decision) = decide(request, &headers, brigade) else {
+        return leave_alone(call, brigade);
+    };
+    let ended = brigade.has_end_of_stream();
+    brigade.clear();
+    match decision {
+        Err(refusal) => enter(request, Phase::Refused(refusal), FilterKind::Collector),
+        Ok(handoff) => {
+            request.forbid_caching();
+            request.set_state(RequestState {
+                phase: RefCell::new(Phase::Planned(handoff)),
+                before_filters: Some(request.snapshot_response_tables()),
+                swallowed_by: FilterKind::Collector,
+            });
+            request.add_filter(FilterKind::Taker);
+            brigade.append_end_of_stream();
+            call.pass(brigade);
+            brigade.clear();
         }
     }
-    brigade.clear();
     settle(request, FilterKind::Collector, ended);
     Status::OK
 }
@@ -91,7 +112,6 @@ pub(crate) fn collect(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
 /// Hands off what the collector planned, or what the operator's `Header set` asks for.
 pub(crate) fn take(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
     let request = call.request();
-    let ended = brigade.has_end_of_stream();
     let planned = match request.state().map(|state| state.phase.borrow()).as_deref() {
         None => Some(None),
         Some(Phase::Planned(handoff)) => Some(Some(*handoff)),
@@ -108,6 +128,7 @@ pub(crate) fn take(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
         };
         enter(request, phase, FilterKind::Taker);
     }
+    let ended = brigade.has_end_of_stream();
     brigade.clear();
     settle(request, FilterKind::Taker, ended);
     Status::OK
@@ -184,7 +205,7 @@ fn hand_off(request: Request<'_>, handoff: HandOff<'_>) -> Result<(), Refusal> {
             request.connection().close_after_this_request();
         }
     })?;
-    request.note("handed-off");
+    request.note(c"handed-off");
     let (path, bytes) = (handoff.socket, handoff.data.len());
     request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
     Ok(())
@@ -221,7 +242,7 @@ fn settle(request: Request<'_>, filter: FilterKind, ended: bool) {
 fn refuse(request: Request<'_>, refusal: &Refusal) {
     request.log(Level::Error, format_args!("handoff refused with {}: {refusal}", refusal.status()));
     if let Some(seconds) = refusal.retry_after() {
-        request.set_error_header("Retry-After", seconds);
+        request.set_error_header(c"Retry-After", seconds);
     }
     request.note(refusal.note());
     request.die(refusal.status());

@@ -1,13 +1,15 @@
 //! The handoff headers of a response: finding them and taking them off.
 
+use std::ffi::CStr;
+
 use crate::httpd::Table;
 
 /// The daemon's socket: what starts a handoff.
-const SOCKET: &str = "X-Socket-Handoff";
+const SOCKET: &CStr = c"X-Socket-Handoff";
 /// What the application tells the daemon.
-const DATA: &str = "X-Handoff-Data";
+const DATA: &CStr = c"X-Handoff-Data";
 /// Where else the data is (the response body); not part of protocol 1.
-const DATA_FROM: &str = "X-Handoff-Data-From";
+const DATA_FROM: &CStr = c"X-Handoff-Data-From";
 
 /// What an application (or `Header set` in the configuration) said about a handoff.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,11 +27,18 @@ pub(crate) struct HandoffHeaders<'r> {
 impl<'r> HandoffHeaders<'r> {
     /// Takes the handoff headers off `tables`, of which the first that has a header wins. `None`: there were none.
     ///
-    /// This runs twice for every response of the server: one pass, and no work for names that begin otherwise.
+    /// This runs for every response of the server, so one without any name in X is done with at once.
     pub(crate) fn take(tables: [Table<'r>; 2]) -> Option<Self> {
+        if tables.iter().all(|table| table.entries_from(b'X').next().is_none()) {
+            return None;
+        }
+        Self::take_from(tables)
+    }
+
+    fn take_from(tables: [Table<'r>; 2]) -> Option<Self> {
         let mut found = None;
         for table in tables {
-            let Some(here) = Self::find(table.entries()) else { continue };
+            let Some(here) = Self::find(table.entries_from(b'X')) else { continue };
             for name in [SOCKET, DATA, DATA_FROM] {
                 table.unset(name);
             }
@@ -53,29 +62,20 @@ impl<'r> HandoffHeaders<'r> {
     fn find(entries: impl Iterator<Item = (&'r [u8], &'r [u8])>) -> Option<Self> {
         let mut found: Option<Self> = None;
         for (name, value) in entries {
-            if !matches!(name.first(), Some(b'X' | b'x')) {
-                continue;
-            }
-            let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-            let (header, value) = if is(SOCKET) {
-                (SOCKET, value.trim_ascii())
+            let is = |header: &CStr| name.eq_ignore_ascii_case(header.to_bytes());
+            let (header, slot, value) = if is(SOCKET) {
+                (SOCKET, &mut found.get_or_insert_default().socket, value.trim_ascii())
             } else if is(DATA) {
-                (DATA, value)
+                (DATA, &mut found.get_or_insert_default().data, value)
             } else if is(DATA_FROM) {
-                (DATA_FROM, value.trim_ascii())
+                (DATA_FROM, &mut found.get_or_insert_default().data_from, value.trim_ascii())
             } else {
                 continue;
-            };
-            let headers = found.get_or_insert_default();
-            let slot = match header {
-                SOCKET => &mut headers.socket,
-                DATA => &mut headers.data,
-                _ => &mut headers.data_from,
             };
             match slot {
                 None => *slot = Some(value),
                 Some(first) if *first == value => {}
-                Some(_) => headers.ambiguous = Some(header),
+                Some(_) => found.get_or_insert_default().ambiguous = header.to_str().ok(),
             }
         }
         found

@@ -1,6 +1,6 @@
 //! The decision: what to do with a response that carries handoff headers. A function from plain data to a plan.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -60,12 +60,12 @@ pub(crate) enum Ignored {
 
 impl Ignored {
     /// The value of the note and environment variable HANDOFF, for the access log.
-    pub(crate) fn note(self) -> &'static str {
+    pub(crate) fn note(self) -> &'static CStr {
         match self {
-            Self::SwitchedOff => "ignored:switched-off",
-            Self::Proxied => "ignored:proxied",
-            Self::Head => "ignored:head",
-            Self::NoSocket => "ignored:no-socket",
+            Self::SwitchedOff => c"ignored:switched-off",
+            Self::Proxied => c"ignored:proxied",
+            Self::Head => c"ignored:head",
+            Self::NoSocket => c"ignored:no-socket",
         }
     }
 

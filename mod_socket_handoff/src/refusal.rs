@@ -1,5 +1,6 @@
 //! Why a handoff did not happen, and the HTTP response that says so.
 
+use std::ffi::CStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ impl Refusal {
     }
 
     /// Seconds for a Retry-After field (RFC 9110, section 10.2.3), where trying again can help.
-    pub(crate) fn retry_after(&self) -> Option<&'static str> {
+    pub(crate) fn retry_after(&self) -> Option<&'static CStr> {
         matches!(
             self,
             Self::ConnectionEnding
@@ -95,35 +96,35 @@ impl Refusal {
                 | Self::ConnectTimeout { .. }
                 | Self::SendTimeout { .. }
         )
-        .then_some("1")
+        .then_some(c"1")
     }
 
     /// The value of the note and environment variable HANDOFF, for the access log.
-    pub(crate) fn note(&self) -> &'static str {
+    pub(crate) fn note(&self) -> &'static CStr {
         match self {
-            Self::AmbiguousHeader(_) => "refused:ambiguous-header",
-            Self::DataFromUnsupported => "refused:data-from-unsupported",
-            Self::PathEmpty => "refused:path-empty",
-            Self::PathRelative(_) => "refused:path-relative",
-            Self::PathOutsidePrefix { .. } => "refused:path-outside-prefix",
-            Self::NotASocket(_) => "refused:not-a-socket",
-            Self::Connect => "refused:connect-method",
-            Self::SecondaryConnection => "refused:http2",
-            Self::Tls => "refused:tls",
-            Self::ConnectionEnding => "refused:connection-ending",
-            Self::DaemonMissing { .. } => "refused:daemon-missing",
-            Self::DaemonRefused { .. } => "refused:daemon-refused",
-            Self::PermissionDenied(_) => "refused:permission-denied",
-            Self::ConnectTimeout { .. } => "refused:connect-timeout",
-            Self::SendTimeout { .. } => "refused:send-timeout",
-            Self::DaemonFailed { .. } => "refused:daemon-failed",
-            Self::DataTooLarge(_) => "refused:data-too-large",
-            Self::BodyTooLarge(_) => "refused:body-too-large",
-            Self::BodyTimeout(_) => "refused:body-timeout",
-            Self::BodyBroken(_) => "refused:body-broken",
-            Self::EarlierResponse => "refused:earlier-response",
-            Self::NoDeadSocket => "refused:no-dead-socket",
-            Self::Panic => "refused:panic",
+            Self::AmbiguousHeader(_) => c"refused:ambiguous-header",
+            Self::DataFromUnsupported => c"refused:data-from-unsupported",
+            Self::PathEmpty => c"refused:path-empty",
+            Self::PathRelative(_) => c"refused:path-relative",
+            Self::PathOutsidePrefix { .. } => c"refused:path-outside-prefix",
+            Self::NotASocket(_) => c"refused:not-a-socket",
+            Self::Connect => c"refused:connect-method",
+            Self::SecondaryConnection => c"refused:http2",
+            Self::Tls => c"refused:tls",
+            Self::ConnectionEnding => c"refused:connection-ending",
+            Self::DaemonMissing { .. } => c"refused:daemon-missing",
+            Self::DaemonRefused { .. } => c"refused:daemon-refused",
+            Self::PermissionDenied(_) => c"refused:permission-denied",
+            Self::ConnectTimeout { .. } => c"refused:connect-timeout",
+            Self::SendTimeout { .. } => c"refused:send-timeout",
+            Self::DaemonFailed { .. } => c"refused:daemon-failed",
+            Self::DataTooLarge(_) => c"refused:data-too-large",
+            Self::BodyTooLarge(_) => c"refused:body-too-large",
+            Self::BodyTimeout(_) => c"refused:body-timeout",
+            Self::BodyBroken(_) => c"refused:body-broken",
+            Self::EarlierResponse => c"refused:earlier-response",
+            Self::NoDeadSocket => c"refused:no-dead-socket",
+            Self::Panic => c"refused:panic",
         }
     }
 

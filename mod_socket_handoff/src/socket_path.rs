@@ -1,44 +1,35 @@
 //! From the path that an application names to a file that is certainly below the allowed prefix.
 //!
 //! The application's word is not trusted, and nobody may change the file system between check and connect. So the
-//! check yields not a path but an `O_PATH` descriptor, opened by the kernel beneath the prefix (openat2(2),
-//! `RESOLVE_BENEATH`), and `connect` goes to that descriptor through `/proc/self/fd`.
+//! check yields not a path but an `O_PATH` descriptor, opened name by name beneath the prefix with links refused, and
+//! `connect` goes to that descriptor through `/proc/self/fd`. (openat2(2) with `RESOLVE_BENEATH` is no shorter for the
+//! one name that there usually is, and some kernels and containers do not have it.)
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::path::DecInt;
 
 /// A file below the prefix, held open so that it stays the one that was checked.
 #[derive(Debug)]
-pub(crate) enum SocketFile {
-    /// What openat2 found beneath the prefix.
-    Opened(OwnedFd),
-    /// Where there is no openat2 (Linux before 5.6, some containers): the resolved path. A local user who may write
-    /// below the prefix could still change it before `connect`.
-    Resolved(PathBuf),
+pub(crate) struct SocketFile {
+    fd: OwnedFd,
+    kind: FileType,
 }
 
 impl SocketFile {
-    /// The path to connect to: at most 107 bytes in the first case, however long the application's path was.
-    pub(crate) fn connect_path(&self) -> PathBuf {
-        match self {
-            Self::Opened(fd) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
-            Self::Resolved(path) => path.clone(),
-        }
+    /// The path to connect to: at most 107 bytes, however long the application's path was.
+    pub(crate) fn connect_path(&self) -> String {
+        ["/proc/self/fd/", DecInt::from_fd(&self.fd).as_str()].concat()
     }
 
     /// Whether the file is a socket at all.
     pub(crate) fn is_socket(&self) -> bool {
-        let stat = match self {
-            Self::Opened(fd) => rustix::fs::fstat(fd),
-            Self::Resolved(path) => rustix::fs::stat(path),
-        };
-        // A file that has gone meanwhile may well have been a socket.
-        stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket())
-            || matches!(stat, Err(Errno::NOENT))
+        self.kind.is_socket()
     }
 }
 
@@ -67,53 +58,71 @@ impl From<Errno> for PathError {
 /// # Errors
 /// [`PathError`]
 pub(crate) fn open_below(prefix: &Path, path: &Path) -> Result<SocketFile, PathError> {
-    // The usual case: the path begins with the prefix as written, and the kernel does the whole check in one call.
-    if let Ok(rest) = path.strip_prefix(prefix)
-        && !rest.as_os_str().is_empty()
+    // The usual case: the path begins with the prefix as written, and no link is on the way from there.
+    if is_below(prefix, path)
+        && let Walk::Opened(file) = walk(prefix, path)?
     {
-        match open_beneath(prefix, rest, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS) {
-            Ok(fd) => return Ok(SocketFile::Opened(fd)),
-            Err(Errno::NOENT | Errno::NOTDIR) => return Err(PathError::Missing),
-            // An absolute link, which may still lead to below the prefix; or a kernel without openat2.
-            Err(Errno::XDEV | Errno::NOSYS | Errno::PERM | Errno::LOOP | Errno::AGAIN) => {}
-            Err(errno) => return Err(PathError::Failed(errno)),
-        }
+        return Ok(file);
     }
-    open_resolved(prefix, path)
-}
-
-fn open_beneath(directory: &Path, rest: &Path, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
-    let directory = rustix::fs::openat(
-        CWD,
-        directory,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    rustix::fs::openat2(&directory, rest, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
-}
-
-/// Resolves both sides first (realpath(3)), for paths that reach the prefix by another name, `/run` for `/var/run`.
-fn open_resolved(prefix: &Path, path: &Path) -> Result<SocketFile, PathError> {
+    // Both sides resolved first (realpath(3)): links, `..`, and other names for the prefix, `/run` for `/var/run`.
     let prefix = prefix.canonicalize().map_err(error_of)?;
-    let resolved = match path.canonicalize() {
-        Ok(resolved) => resolved,
-        Err(error) => {
-            let error = error_of(error);
-            return Err(if existing_part_is_below(&prefix, path) { error } else { PathError::Outside });
+    let path = path.canonicalize().map_err(|error| {
+        if existing_part_is_below(&prefix, path) { error_of(error) } else { PathError::Outside }
+    })?;
+    if is_below(&prefix, &path)
+        && let Walk::Opened(file) = walk(&prefix, &path)?
+    {
+        return Ok(file);
+    }
+    // It is outside, or somebody put a link where there was none a moment ago.
+    Err(PathError::Outside)
+}
+
+/// Whether `path` is written as something below `prefix`, or as `prefix` itself.
+fn is_below(prefix: &Path, path: &Path) -> bool {
+    let rest = path.as_os_str().as_bytes().strip_prefix(prefix.as_os_str().as_bytes());
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+enum Walk {
+    Opened(SocketFile),
+    /// There is a link or a `..` on the way.
+    NotPlain,
+}
+
+/// Opens `path`, which is written as something below `prefix`: the prefix, where links are the operator's own, together
+/// with the first name after it, then each name in the directory that was opened before.
+fn walk(prefix: &Path, path: &Path) -> Result<Walk, Errno> {
+    let path = path.as_os_str().as_bytes();
+    let mut directory: Option<SocketFile> = None;
+    let mut end = prefix.as_os_str().len();
+    while end < path.len() {
+        let start = end + 1;
+        end = path[start..].iter().position(|byte| *byte == b'/').map_or(path.len(), |length| start + length);
+        let opened = match (&path[start..end], &directory) {
+            (b"" | b".", _) => continue,
+            (b"..", _) => return Ok(Walk::NotPlain),
+            (_, None) => open(CWD, &path[..end])?,
+            (name, Some(directory)) => open(directory.fd.as_fd(), name)?,
+        };
+        if opened.kind == FileType::Symlink {
+            return Ok(Walk::NotPlain);
         }
-    };
-    let rest = resolved.strip_prefix(&prefix).map_err(|_| PathError::Outside)?;
-    if rest.as_os_str().is_empty() {
-        return Ok(SocketFile::Resolved(resolved));
+        directory = Some(opened);
     }
-    let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match open_beneath(&prefix, rest, flags) {
-        Ok(fd) => Ok(SocketFile::Opened(fd)),
-        Err(Errno::NOSYS | Errno::PERM) => Ok(SocketFile::Resolved(resolved)),
-        // Somebody put a link where there was none a moment ago.
-        Err(Errno::LOOP | Errno::XDEV) => Err(PathError::Outside),
-        Err(errno) => Err(errno.into()),
+    match directory {
+        Some(file) => Ok(Walk::Opened(file)),
+        // The prefix itself.
+        None => open(CWD, path).map(Walk::Opened),
     }
+}
+
+/// Opens what `name` in `directory` is, without following a link at its end.
+fn open(directory: BorrowedFd<'_>, name: &[u8]) -> Result<SocketFile, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+    Ok(SocketFile { fd, kind })
 }
 
 /// Whether the part of `path` that exists is below `prefix`: then the rest may come yet, else it never will.
@@ -130,8 +139,10 @@ fn error_of(error: io::Error) -> PathError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -144,7 +155,7 @@ mod tests {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
             for directory in ["prefix", "prefix/sub", "prefix-sibling", "outside"] {
-                std::fs::create_dir(root.path().join(directory)).unwrap();
+                fs::create_dir(root.path().join(directory)).unwrap();
                 drop(UnixListener::bind(root.path().join(directory).join("d.sock")).unwrap());
             }
             Self { root }
@@ -162,7 +173,7 @@ mod tests {
     #[track_caller]
     fn assert_same_file(file: &SocketFile, path: &Path) {
         use std::os::unix::fs::MetadataExt;
-        let (opened, expected) = (file.connect_path().metadata().unwrap(), path.metadata().unwrap());
+        let (opened, expected) = (fs::metadata(file.connect_path()).unwrap(), path.metadata().unwrap());
         assert_eq!((opened.dev(), opened.ino()), (expected.dev(), expected.ino()));
         assert!(file.is_socket());
     }
@@ -233,7 +244,7 @@ mod tests {
     #[test]
     fn directories_and_files_are_not_sockets() {
         let tree = Tree::new();
-        std::fs::write(tree.path("prefix/file"), "").unwrap();
+        fs::write(tree.path("prefix/file"), "").unwrap();
         for path in ["prefix", "prefix/", "prefix/sub", "prefix/file"] {
             assert!(!tree.open(path).unwrap().is_socket(), "{path}");
         }

@@ -121,7 +121,7 @@ type OutputFilter =
 /// Just before DEFLATE, mod_headers (both CONTENT_SET) and mod_cache (after it).
 const BEFORE_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_CONTENT_SET - 1;
 /// Just before the response head is written.
-const AFTER_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_PROTOCOL - 1;
+pub(super) const AFTER_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_PROTOCOL - 1;
 
 static COLLECTOR: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(null_mut());
 static TAKER: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(null_mut());

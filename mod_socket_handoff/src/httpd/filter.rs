@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use apxs_sys as sys;
 
+use super::entry::AFTER_CONTENT_FILTERS;
 use super::request::Request;
 
 /// What a filter reports to the one before it, an `apr_status_t`.
@@ -53,6 +54,15 @@ impl<'r> FilterCall<'r> {
     pub(crate) fn remove(&self) {
         // SAFETY: the filter is in the chain of its request, or was removed before, which httpd accepts.
         unsafe { sys::ap_remove_output_filter(self.filter.as_ptr()) };
+    }
+
+    /// Whether a content filter, such as the one of mod_headers, comes next.
+    pub(crate) fn is_before_content_filter(&self) -> bool {
+        // SAFETY: the filter is in a chain of valid filters, each with its record.
+        unsafe {
+            let next = (*self.filter.as_ptr()).next;
+            !next.is_null() && (*(*next).frec).ftype < AFTER_CONTENT_FILTERS
+        }
     }
 
     /// Gives the brigade to the next filter.

@@ -144,7 +144,7 @@ impl<'r> Request<'r> {
     }
 
     /// Sets a header that an error response will have.
-    pub(crate) fn set_error_header(self, name: &str, value: &str) {
+    pub(crate) fn set_error_header(self, name: &'static CStr, value: &'static CStr) {
         let [_, err_headers_out] = self.response_tables();
         err_headers_out.set(name, value);
     }
@@ -156,14 +156,14 @@ impl<'r> Request<'r> {
     }
 
     /// Sets the note and the environment variable HANDOFF, for `%{HANDOFF}n` and `%{HANDOFF}e` in the access log.
-    pub(crate) fn note(self, value: &str) {
+    pub(crate) fn note(self, value: &'static CStr) {
         // SAFETY: the table belongs to the request.
-        unsafe { Table::new(self.raw().notes) }.set("HANDOFF", value);
-        self.environment().set("HANDOFF", value);
+        unsafe { Table::new(self.raw().notes) }.set(c"HANDOFF", value);
+        self.environment().set(c"HANDOFF", value);
     }
 
     /// The same for the last request that this one was redirected to, if it was.
-    pub(crate) fn note_on_last_redirect(self, value: &str) {
+    pub(crate) fn note_on_last_redirect(self, value: &'static CStr) {
         let mut last = self;
         // SAFETY: as in `previous`.
         while let Some(next) = unsafe { Self::new(last.raw().next) } {

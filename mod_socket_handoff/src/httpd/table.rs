@@ -1,6 +1,6 @@
 //! Header tables.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -30,10 +30,11 @@ impl<'r> Table<'r> {
         self.raw.as_ptr()
     }
 
-    /// Names and values, in the table's order.
+    /// Names that begin with `letter`, in either case, and their values, in the table's order. Other names cost no more
+    /// than the look at their first byte.
     ///
     /// The table must not be changed while this runs; what it yielded stays valid, since strings live in the pool.
-    pub(crate) fn entries(self) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
+    pub(crate) fn entries_from(self, letter: u8) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
         // SAFETY: the table is valid (`new`); its elements are apr_table_entry_t (apr_tables.h).
         let entries = unsafe {
             let array = &*sys::apr_table_elts(self.as_ptr());
@@ -44,9 +45,13 @@ impl<'r> Table<'r> {
                 std::slice::from_raw_parts(array.elts.cast::<sys::apr_table_entry_t>(), count)
             }
         };
-        entries.iter().filter(|entry| !entry.key.is_null() && !entry.val.is_null()).map(|entry| {
+        entries.iter().filter(|entry| !entry.key.is_null() && !entry.val.is_null()).filter_map(move |entry| {
             // SAFETY: keys and values of a table are C strings of its pool.
-            unsafe { (CStr::from_ptr(entry.key).to_bytes(), CStr::from_ptr(entry.val).to_bytes()) }
+            unsafe {
+                (*entry.key.cast::<u8>())
+                    .eq_ignore_ascii_case(&letter)
+                    .then(|| (CStr::from_ptr(entry.key).to_bytes(), CStr::from_ptr(entry.val).to_bytes()))
+            }
         })
     }
 
@@ -60,15 +65,13 @@ impl<'r> Table<'r> {
     }
 
     /// Sets `name` to `value`, in place of all values that it has.
-    pub(crate) fn set(self, name: &str, value: &str) {
-        let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return };
-        // SAFETY: the table is valid, and apr_table_set copies both strings into its pool.
-        unsafe { sys::apr_table_set(self.as_ptr(), name.as_ptr(), value.as_ptr()) };
+    pub(crate) fn set(self, name: &'static CStr, value: &'static CStr) {
+        // SAFETY: the table is valid; it keeps the pointers, and the strings live as long as the module is loaded.
+        unsafe { sys::apr_table_setn(self.as_ptr(), name.as_ptr(), value.as_ptr()) };
     }
 
     /// Removes every value under `name`.
-    pub(crate) fn unset(self, name: &str) {
-        let Ok(name) = CString::new(name) else { return };
+    pub(crate) fn unset(self, name: &CStr) {
         // SAFETY: the table is valid; apr_table_unset only reads the name.
         unsafe { sys::apr_table_unset(self.as_ptr(), name.as_ptr()) };
     }
