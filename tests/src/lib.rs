@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod apache;
+mod browser;
 mod client;
 mod daemon;
 mod demo;
@@ -33,6 +34,7 @@ mod sse;
 mod wait;
 
 pub use apache::{Apache, Builder};
+pub use browser::{Report, browse, uri_component};
 pub use client::{Client, Ending, Head, Response};
 pub use daemon::Daemon;
 pub use demo::Demo;

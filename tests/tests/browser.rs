@@ -1,17 +1,11 @@
 //! The chat page in a real browser: Chromium, headless, against Apache, php-fpm, the module and a daemon.
 //!
-//! No WebDriver: a page of the test's own shows the chat page in a frame, uses it as a person would, and posts what it
-//! saw to a PHP script, which writes it to a file.
+//! A page of the test's own shows the chat page in a frame, uses it as a person would, and reports what it saw.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::Path;
 
-use e2e::{Apache, Daemon, Mpm, PATIENCE, Received, Receiver, Server, wait_until};
-
-/// A browser takes seconds to start where other tests use the processor.
-const BROWSER_PATIENCE: Duration = Duration::from_secs(60);
+use e2e::{Apache, Daemon, Mpm, PATIENCE, Received, Receiver, Report, browse, uri_component};
 
 const EXAMPLES: [&str; 8] = [
     "chat/index.html",
@@ -41,7 +35,7 @@ fn words_appear_one_by_one(transport: &str) {
     let report = ask(&site, transport, &prompt, "");
 
     assert_eq!(report.line("state"), "done");
-    assert_eq!(report.line("text"), encode(&format!("You said: {prompt}")));
+    assert_eq!(report.line("text"), uri_component(&format!("You said: {prompt}")));
     let times: Vec<f64> = report.line("changes").split(' ').map(|time| time.parse().unwrap()).collect();
     let mut separate = 1;
     let mut last = times[0];
@@ -72,7 +66,7 @@ fn a_cut_stream_is_shown_as_cut() {
         let report = ask(&site, transport, "hello", "");
         assert_eq!(
             (report.line("state"), report.line("text")),
-            ("cut", &*encode("half an answer")),
+            ("cut", &*uri_component("half an answer")),
             "{transport}"
         );
         assert!(report.line("status").starts_with("Cut off before the answer was complete"), "{report:?}");
@@ -129,8 +123,7 @@ fn stop_ends_the_connection() {
 #[test]
 fn the_event_parser_follows_the_standard() {
     let site = site();
-    site.write("drive.html", PARSER_PAGE);
-    let report = browse(&site, &site.url("/drive.html"));
+    let report = browse(&site, PARSER_PAGE, "");
     assert_eq!(report.line("failures"), "", "{report:?}");
     assert_eq!(report.line("vectors"), "21");
 }
@@ -142,65 +135,13 @@ fn site() -> Apache {
     for name in EXAMPLES {
         builder = builder.file(name, std::fs::read(examples.join(name)).unwrap());
     }
-    let report = format!(
-        "<?php file_put_contents('{0}.new', file_get_contents('php://input')); rename('{0}.new', '{0}');",
-        builder.socket_path("report").display()
-    );
-    builder.file("report.php", report).config("SetEnv HANDOFF_SOCKET ${RUN}/daemon.sock").start()
-}
-
-/// What the browser saw: lines of a name, a space, and a value.
-#[derive(Debug)]
-struct Report(String);
-
-impl Report {
-    #[track_caller]
-    fn line(&self, name: &str) -> &str {
-        let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {name} in the browser's report: {self:?}"))
-    }
+    builder.config("SetEnv HANDOFF_SOCKET ${RUN}/daemon.sock").start()
 }
 
 /// Signs in on the chat page, sends `prompt`, and presses the button `then` at the first word, if one is named.
 #[track_caller]
 fn ask(site: &Apache, transport: &str, prompt: &str, then: &str) -> Report {
-    site.write("drive.html", CHAT_PAGE);
-    browse(
-        site,
-        &site.url(&format!("/drive.html#transport={transport}&then={then}&prompt={}", encode(prompt))),
-    )
-}
-
-/// Opens `url` in a browser with an empty profile, until the page has posted its report.
-#[track_caller]
-fn browse(site: &Apache, url: &str) -> Report {
-    let profile = tempfile::tempdir().unwrap();
-    let report: PathBuf = site.socket_path("report");
-    let _ = std::fs::remove_file(&report);
-    let mut command = Command::new("chromium");
-    command
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"])
-        .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
-        .args(["--disable-sync", "--disable-breakpad"])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(url);
-    let log = site.root().join("logs/chromium.log");
-    let mut browser = Server::spawn("chromium", &mut command, &log);
-    wait_until(BROWSER_PATIENCE, "the browser's report", || {
-        let status = browser.exit_status();
-        assert!(status.is_none(), "chromium: {}", std::fs::read_to_string(&log).unwrap_or_default());
-        report.exists()
-    });
-    Report(std::fs::read_to_string(report).unwrap())
-}
-
-/// As JavaScript's encodeURIComponent, for the characters that occur here.
-fn encode(text: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(escape).collect()
+    browse(site, CHAT_PAGE, &format!("transport={transport}&then={then}&prompt={}", uri_component(prompt)))
 }
 
 /// Uses the chat page in a frame of the same origin. Times are milliseconds.
