@@ -1,7 +1,8 @@
 # The commands of this project: `make help` lists them.
 
 # Which httpd: the apxs that belongs to it. `make APXS=/opt/httpd/bin/apxs …` for another one.
-APXS ?= $(or $(shell command -v apxs 2>/dev/null),$(shell command -v apxs2 2>/dev/null),apxs)
+# A name without a directory: the same before and after `make` has installed it, so that nothing is built twice.
+APXS ?= $(or $(notdir $(shell command -v apxs || command -v apxs2)),apxs)
 export APXS
 
 LIBEXECDIR = $(shell $(APXS) -q LIBEXECDIR 2>/dev/null)

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use crate::process::Server;
-use crate::sandbox::{built, service_user};
+use crate::sandbox::{built, open_to_all, service_user};
 use crate::wait::{PATIENCE, wait_until};
 
 /// A running `streaming-daemon`.
@@ -31,7 +31,7 @@ impl Daemon {
     ) -> Self {
         let socket = socket.into();
         let log = socket.with_extension("log");
-        let mut command = Command::new(built("streaming-daemon"));
+        let mut command = Command::new(program(&socket));
         command.arg("-s").arg(&socket).args(arguments);
         if let Some(user) = service_user() {
             command.uid(user.uid).gid(user.gid);
@@ -88,6 +88,23 @@ impl Daemon {
     pub fn kill(&mut self) {
         self.server.kill();
     }
+}
+
+/// The daemon's program: what was built, or where Apache's user could not reach that (a clone in the home directory of
+/// root), a copy beside the socket.
+fn program(socket: &Path) -> PathBuf {
+    let built = built("streaming-daemon");
+    if service_user().is_none() || open_to_all(&built) {
+        return built;
+    }
+    let copy = socket.with_file_name("streaming-daemon");
+    if !copy.exists() {
+        // Not by this process: a file that it has open for writing, and so a child that it starts meanwhile, cannot be
+        // executed (ETXTBSY).
+        let status = Command::new("cp").arg(&built).arg(&copy).status().expect("running cp");
+        assert!(status.success(), "copying {} to {}: {status}", built.display(), copy.display());
+    }
+    copy
 }
 
 impl Drop for Daemon {

@@ -123,6 +123,12 @@ pub(crate) fn give_to_service_user(path: &Path) {
     }
 }
 
+/// Whether every user may go through all the directories of `path`.
+pub(crate) fn open_to_all(path: &Path) -> bool {
+    let may_pass = |dir: &Path| fs::metadata(dir).is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    path.ancestors().skip(1).all(may_pass)
+}
+
 /// The directory with what cargo built, such as `target/release`: the one that this program itself is from.
 ///
 /// # Panics
