@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use e2e::Mpm;
-
 use crate::case::Case;
 use crate::rate::Rate;
 use crate::syscalls::Syscalls;
@@ -16,8 +14,8 @@ const UNTOUCHED_BAR: f64 = 1.01;
 /// Everything that a run has found out; each in the order of [`Case::ALL`].
 #[derive(Debug)]
 pub struct Report {
-    /// Instructions per request, by MPM.
-    pub instructions: Vec<(Mpm, [f64; 3])>,
+    /// Instructions per request.
+    pub instructions: [f64; 3],
     /// System calls per request, prefork.
     pub syscalls: [Syscalls; 3],
     /// Rates, event.
@@ -25,15 +23,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the instructions on prefork are within their bars. Those on event have none, since how its threads wait
-    /// for each other differs from run to run; nor have rates, which depend on what else the machine does.
+    /// Whether the instructions are within their bars. Rates have none: they depend on what else the machine does.
     #[must_use]
     pub fn is_within_bars(&self) -> bool {
-        self.instructions.iter().filter(|(mpm, _)| *mpm == Mpm::Prefork).all(
-            |(_, [plain, untouched, handoff])| {
-                handoff / plain <= HANDOFF_BAR && untouched / plain <= UNTOUCHED_BAR
-            },
-        )
+        let [plain, untouched, handoff] = self.instructions;
+        untouched / plain <= UNTOUCHED_BAR && handoff / plain <= HANDOFF_BAR
     }
 
     /// The tables.
@@ -46,23 +40,20 @@ impl Report {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        writeln!(text, "Instructions per request (callgrind, `apache2 -X`, a connection each)\n")?;
-        writeln!(text, "| | MPM | instructions | beside plain | bar |")?;
-        writeln!(text, "|---|---|--:|--:|--:|")?;
-        for (mpm, counts) in &self.instructions {
-            for (case, count) in Case::ALL.into_iter().zip(counts) {
-                let ratio = count / counts[0];
-                let (ratio, bar) = match case {
-                    Case::Plain => (String::new(), String::new()),
-                    Case::Untouched => (
-                        format!("{:+.2} %", (ratio - 1.0) * 100.0),
-                        format!("at most {:+.0} %", (UNTOUCHED_BAR - 1.0) * 100.0),
-                    ),
-                    Case::Handoff => (format!("{ratio:.3}"), format!("at most {HANDOFF_BAR:.2}")),
-                };
-                let bar = if *mpm == Mpm::Prefork { bar.as_str() } else { "" };
-                writeln!(text, "| {case} | {mpm} | {count:.0} | {ratio} | {bar} |")?;
-            }
+        writeln!(text, "Instructions per request (callgrind, `apache2 -X`, prefork)\n")?;
+        writeln!(text, "| | instructions | beside plain | bar |")?;
+        writeln!(text, "|---|--:|--:|--:|")?;
+        for (case, count) in Case::ALL.into_iter().zip(self.instructions) {
+            let ratio = count / self.instructions[0];
+            let percent = |ratio: f64| (ratio - 1.0) * 100.0;
+            let (ratio, bar) = match case {
+                Case::Plain => (String::new(), String::new()),
+                Case::Untouched => {
+                    (format!("{:+.2} %", percent(ratio)), format!("at most {:+.0} %", percent(UNTOUCHED_BAR)))
+                }
+                Case::Handoff => (format!("{ratio:.3}"), format!("at most {HANDOFF_BAR:.2}")),
+            };
+            writeln!(text, "| {case} | {count:.0} | {ratio} | {bar} |")?;
         }
 
         writeln!(text, "\nRate (event, 16 connections at once, a new one each request)\n")?;

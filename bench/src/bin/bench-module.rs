@@ -6,7 +6,7 @@ use anyhow::Result;
 use bench::case::Case;
 use bench::report::Report;
 use bench::{handler, instructions, rate, syscalls};
-use e2e::{Mpm, build_dir};
+use e2e::build_dir;
 
 fn main() -> Result<()> {
     let directory = build_dir().join("../bench");
@@ -14,14 +14,10 @@ fn main() -> Result<()> {
     let directory = directory.canonicalize()?;
     let handler = handler::compile(&directory)?;
 
-    let mut by_mpm = Vec::new();
-    for mpm in [Mpm::Prefork, Mpm::Event] {
-        eprintln!("counting instructions with callgrind, {mpm} …");
-        let mut counts = [0.0; 3];
-        for (case, count) in Case::ALL.into_iter().zip(&mut counts) {
-            *count = instructions::per_request(case, mpm, &handler, &directory)?;
-        }
-        by_mpm.push((mpm, counts));
+    eprintln!("counting instructions with callgrind …");
+    let mut counts = [0.0; 3];
+    for (case, count) in Case::ALL.into_iter().zip(&mut counts) {
+        *count = instructions::per_request(case, &handler, &directory)?;
     }
 
     eprintln!("counting system calls with strace …");
@@ -33,7 +29,7 @@ fn main() -> Result<()> {
     eprintln!("measuring rates …");
     let rates = rate::measure(&handler)?;
 
-    let report = Report { instructions: by_mpm, syscalls: calls, rates };
+    let report = Report { instructions: counts, syscalls: calls, rates };
     let tables = report.to_markdown();
     print!("{tables}");
     fs::write(directory.join("module.md"), tables)?;
