@@ -253,7 +253,7 @@ fn a_directory_swapped_for_a_symlink_never_leads_outside(mpm: Mpm) {
 
 /// Sends requests for `path` while a thread does nothing but `swap`, until some were handed off and some refused.
 fn race(site: Site, path: &Path, swap: impl Fn() + Sync) {
-    const REQUESTS: usize = 400;
+    const REQUESTS: usize = 2000;
     let Site { apache, inside, outside } = site;
     let answering = inside.serve(|received| received.respond("data: inside\n\n"));
     let (done, handed_off, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
