@@ -2,9 +2,10 @@
 //!
 //! Two filters share the work. The *collector* stands before all content filters (DEFLATE, mod_headers, mod_cache): it
 //! finds the application's handoff headers and takes the body away. The *taker* stands after them: it sees headers that
-//! the operator's configuration added, and carries the handoff out; it is there only when there is a handoff or a content
-//! filter that could add headers, so that most responses pay for one filter. Two more stand in on other paths: the *sink* swallows
-//! what is written after the request has been answered, the *stripper* takes the headers off error responses.
+//! the operator's configuration added, and carries the handoff out. It is there only when there is a handoff, or a
+//! content filter that could add headers, so that most responses pay for one filter. Two more stand in on other paths:
+//! the *sink* swallows what is written after the request has been answered, the *stripper* takes the headers off error
+//! responses.
 
 use std::cell::RefCell;
 use std::os::unix::ffi::OsStrExt;
