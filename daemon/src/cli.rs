@@ -2,62 +2,115 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Backend, Config, Mock, Socket};
+use crate::config::Sources;
+use crate::config::kinds::{FileMode, Kind, Raw};
 
 /// `EX_USAGE` of sysexits.h: the command was used wrongly. systemd can be told not to restart on it.
-const USAGE_ERROR: u8 = 64;
+pub const USAGE_ERROR: u8 = 64;
+
+/// `EX_CONFIG` of sysexits.h: the file or the environment has to be changed first.
+pub const CONFIG_ERROR: u8 = 78;
 
 /// Answers client connections that Apache's mod_socket_handoff has handed off, with Server-Sent Events.
 #[derive(Debug, Parser)]
-#[command(name = "streaming-daemon", version)]
-pub struct Flags {
-    /// Unix socket (SOCK_SEQPACKET) on which handoffs arrive
-    #[arg(short, long, value_name = "PATH", default_value = "/var/run/streaming-daemon.sock")]
-    pub socket: PathBuf,
+#[command(name = "streaming-daemon", version, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    /// Something else than answering handoffs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to answer them.
+    #[command(flatten)]
+    pub serve: Serve,
+}
 
-    /// File mode of the socket, octal; Apache's user needs write permission
-    #[arg(short, long, value_name = "OCTAL", default_value = "0660", value_parser = parse_mode)]
-    pub mode: u32,
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// About the configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
 
-    /// What answers the prompts
-    #[arg(short, long, value_enum, default_value = "mock")]
-    pub backend: BackendName,
+/// `streaming-daemon config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Prints a configuration file with every key, its meaning and its default
+    Example,
+}
 
-    /// Mock backend: milliseconds between two words
-    #[arg(long, value_name = "MS", default_value = "50")]
-    pub delay: u64,
+/// Flags of the daemon itself. Values are checked where those of the file are.
+#[derive(Debug, Default, Args)]
+pub struct Serve {
+    /// Configuration file (TOML); flags and environment win over it
+    #[arg(value_name = "CONFIG")]
+    pub file: Option<PathBuf>,
 
-    /// Streams at the same time; more are answered with 503
-    #[arg(long, value_name = "N", default_value = "100000", value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_connections: u32,
+    /// Unix socket (SOCK_SEQPACKET) on which handoffs arrive [default: /var/run/streaming-daemon.sock]
+    #[arg(short, long, value_name = "PATH")]
+    pub socket: Option<String>,
 
-    /// Log at level debug (else RUST_LOG decides, else info)
+    /// What answers: mock, typing or openai [default: mock]
+    #[arg(short, long, value_name = "NAME")]
+    pub backend: Option<String>,
+
+    /// File mode of the socket, octal; Apache's user needs write permission [default: 0660]
+    #[arg(short, long, value_name = "OCTAL")]
+    pub mode: Option<String>,
+
+    /// Log at level debug
     #[arg(short, long)]
     pub debug: bool,
+
+    /// Mock backend: milliseconds between two words [default: 50]
+    #[arg(long, value_name = "MS", allow_hyphen_values = true)]
+    pub delay: Option<String>,
+
+    /// For measurements: no metrics, and a summary at the end
+    #[arg(long)]
+    pub benchmark: bool,
+
+    /// Streams at the same time; more are answered with 503 [default: 100000]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub max_connections: Option<String>,
+
+    /// Base URL of the OpenAI API [default: https://api.openai.com/v1]
+    #[arg(long, value_name = "URL")]
+    pub openai_base: Option<String>,
+
+    /// Data of an event: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+
+    /// Prints each setting in effect and where it came from, and ends
+    #[arg(long)]
+    pub check_config: bool,
 }
 
-/// The backends by name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum BackendName {
-    /// Says the prompt back, a word at a time; needs no network
-    Mock,
-}
-
-impl Flags {
-    /// The configuration that the flags ask for; what has no flag keeps its default.
+impl Serve {
+    /// Where the settings come from: these flags, the file they name, and `environment`.
     #[must_use]
-    pub fn into_config(self) -> Config {
-        Config {
-            socket: Socket { path: self.socket, mode: self.mode },
-            backend: match self.backend {
-                BackendName::Mock => Backend::Mock(Mock { delay: Duration::from_millis(self.delay) }),
-            },
-            max_connections: self.max_connections as usize,
-            ..Config::default()
+    pub fn sources(&self, environment: Vec<(String, String)>) -> Sources {
+        let text = |value: &Option<String>| value.clone();
+        let when = |set: bool, value: &str| set.then(|| value.to_owned());
+        let flags = [
+            ("--socket", "server.socket_path", text(&self.socket)),
+            ("--mode", "server.socket_mode", text(&self.mode)),
+            ("--max-connections", "server.max_connections", text(&self.max_connections)),
+            ("--backend", "backend.provider", text(&self.backend)),
+            ("--delay", "backend.token_delay_ms", text(&self.delay)),
+            ("--openai-base", "backend.openai.api_base", text(&self.openai_base)),
+            ("--format", "sse.format", text(&self.format)),
+            ("--debug", "logging.level", when(self.debug, "debug")),
+            ("--benchmark", "metrics.enabled", when(self.benchmark, "false")),
+        ];
+        Sources {
+            file: self.file.clone(),
+            environment,
+            flags: flags.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?))).collect(),
+            benchmark: self.benchmark,
         }
     }
 }
@@ -66,27 +119,38 @@ impl Flags {
 ///
 /// # Errors
 /// The code to exit with: 0 after `--help` and `--version`, 64 after a usage error, which was printed.
-pub fn parse() -> Result<Flags, ExitCode> {
-    Flags::try_parse().map_err(|error| {
+pub fn parse() -> Result<CommandLine, ExitCode> {
+    CommandLine::try_parse().map_err(|error| {
         // Nothing is left to be done when even this cannot be printed.
         let _ = error.print();
         if error.use_stderr() { ExitCode::from(USAGE_ERROR) } else { ExitCode::SUCCESS }
     })
 }
 
-fn parse_mode(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("a mode is octal, from 0000 to 0777, for example 0660".to_owned()),
-    }
+/// An octal file mode, for subcommands with a socket of their own.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_mode(text: &str) -> Result<u32, String> {
+    FileMode::read(&Raw::Untyped(text.to_owned())).map_err(|expected| format!("a mode is {expected}"))
+}
+
+/// The environment, as far as it is text.
+#[must_use]
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, ConfigError};
 
-    fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {
-        Flags::try_parse_from([&["streaming-daemon"], arguments].concat()).map(Flags::into_config)
+    fn parse(arguments: &[&str]) -> Result<Config, ConfigError> {
+        let line = CommandLine::try_parse_from([&["streaming-daemon"], arguments].concat()).unwrap();
+        line.serve.sources(Vec::new()).load().map(|loaded| loaded.config)
     }
 
     #[test]
@@ -96,9 +160,9 @@ mod tests {
 
     #[test]
     fn a_mode_is_octal() {
-        assert_eq!(parse(&["-m", "0600"]).unwrap().socket.mode, 0o600);
-        assert_eq!(parse(&["-m", "666"]).unwrap().socket.mode, 0o666);
-        for wrong in ["0888", "1777", "-1", "rw", ""] {
+        assert_eq!(parse(&["-m", "0600"]).unwrap().server.socket_mode, 0o600);
+        assert_eq!(parse(&["-m", "666"]).unwrap().server.socket_mode, 0o666);
+        for wrong in ["0888", "1777", "rw", ""] {
             assert!(parse(&["--mode", wrong]).is_err(), "{wrong}");
         }
     }
@@ -106,8 +170,8 @@ mod tests {
     #[test]
     fn an_unknown_backend_is_a_usage_error_that_names_the_known_ones() {
         let error = parse(&["-b", "opnai"]).unwrap_err();
-        assert!(error.use_stderr());
-        assert!(error.to_string().contains("mock"), "{error}");
+        assert!(error.is_usage());
+        assert!(error.to_string().ends_with("\"openai\"; did you mean \"openai\"?"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod listener;
+pub mod live;
 pub mod logging;
 pub mod open_files;
 pub mod receive;
@@ -55,6 +56,6 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`]: nothing was served.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
-    let listener = Listener::bind(&config.socket)?;
+    let listener = Listener::bind(&listener::Endpoint::handoffs(&config.server))?;
     serve(listener, config, shutdown).await
 }

@@ -3,15 +3,46 @@
 
 use std::process::ExitCode;
 
-use streaming_daemon::{cli, logging, run, shutdown};
+use streaming_daemon::cli::{self, Command, ConfigCommand, Serve};
+use streaming_daemon::config::{Loaded, example, report};
+use streaming_daemon::{logging, run, shutdown};
 
 fn main() -> ExitCode {
-    let flags = match cli::parse() {
-        Ok(flags) => flags,
+    let line = match cli::parse() {
+        Ok(line) => line,
         Err(exit_code) => return exit_code,
     };
-    logging::init(flags.debug);
+    match line.command {
+        Some(Command::Config(ConfigCommand::Example)) => print(&example::example()),
+        None => serve(&line.serve),
+    }
+}
 
+/// The daemon itself.
+fn serve(flags: &Serve) -> ExitCode {
+    let sources = flags.sources(cli::environment());
+    let loaded = match sources.load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("streaming-daemon: {error}");
+            return ExitCode::from(if error.is_usage() { cli::USAGE_ERROR } else { cli::CONFIG_ERROR });
+        }
+    };
+    if flags.check_config {
+        for warning in &loaded.warnings {
+            eprintln!("streaming-daemon: {warning}");
+        }
+        return print(&report::report(&loaded));
+    }
+    logging::init(&loaded.config.logging);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    answer(loaded)
+}
+
+/// Answers handoffs until a signal comes.
+fn answer(loaded: Loaded) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -28,7 +59,7 @@ fn main() -> ExitCode {
             }
         };
         tokio::select! {
-            result = run(flags.into_config(), first) => match result {
+            result = run(loaded.config, first) => match result {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!("{error}");
@@ -42,4 +73,12 @@ fn main() -> ExitCode {
             }
         }
     })
+}
+
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::backend::{self, Backend};
 use crate::config::Config;
 use crate::listener::{Accepting, Listener};
+use crate::live::Live;
 use crate::open_files::{OpenFiles, Room};
 use crate::{StartError, stream};
 
@@ -25,8 +26,8 @@ const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// What all streams share.
 pub struct Shared {
-    /// The settings.
-    pub config: Config,
+    /// The settings of the moment.
+    pub config: Live,
     /// Who answers.
     pub backend: Box<dyn Backend>,
     /// A permit for each connection that may still be answered.
@@ -36,7 +37,7 @@ pub struct Shared {
 }
 
 /// Answers handoffs from `listener` until `shutdown` completes. Then accepts no more, lets the streams finish for
-/// `timeouts.shutdown`, and ends the rest with an error event.
+/// `server.shutdown_timeout`, and ends the rest with an error event.
 ///
 /// # Errors
 /// [`StartError`]: nothing was served.
@@ -50,9 +51,9 @@ pub async fn serve(
     let mut accepting = listener.start()?;
     let shared = Arc::new(Shared {
         backend: backend::from_config(&config.backend),
-        places: Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)),
+        places: Semaphore::new(config.server.max_connections.min(Semaphore::MAX_PERMITS)),
         cancel: CancellationToken::new(),
-        config,
+        config: Live::new(config),
     });
     let streams = TaskTracker::new();
     tracing::info!("listening on {}", path.display());
@@ -93,12 +94,13 @@ async fn drain(
     shared: &Arc<Shared>,
     streams: &TaskTracker,
 ) {
-    let timeouts = &shared.config.timeouts;
+    let config = shared.config.get();
+    let server = &config.server;
     accepting.stop();
     tracing::info!(
         "shutting down: {} streams may finish within {:?}; a second signal ends them",
         streams.len(),
-        timeouts.shutdown
+        server.shutdown_timeout
     );
     let finish = async {
         // Handoffs that were sent before listening ended are ours: nobody else will answer them.
@@ -110,12 +112,12 @@ async fn drain(
         streams.close();
         streams.wait().await;
     };
-    if tokio::time::timeout(timeouts.shutdown, finish).await.is_err() {
+    if tokio::time::timeout(server.shutdown_timeout, finish).await.is_err() {
         tracing::warn!("the shutdown deadline is over; ending {} streams", streams.len());
         streams.close();
         shared.cancel.cancel();
         // Each write and the gentle close have their own ends; what is still open then is cut.
-        let _ = tokio::time::timeout(timeouts.close + LAST_WRITES, streams.wait()).await;
+        let _ = tokio::time::timeout(server.close_timeout + LAST_WRITES, streams.wait()).await;
     }
     tracing::info!("ended");
 }

@@ -11,6 +11,7 @@ use crate::access_log::{Finished, Outcome};
 use crate::backend::{BoxAnswer, Opening, Refusal};
 use crate::client::head::{self, Framing};
 use crate::client::{ClientConn, WriteError};
+use crate::config::Config;
 use crate::open_files::Room;
 use crate::receive::{self, Failure};
 use crate::relay;
@@ -24,7 +25,8 @@ const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 ///
 /// This future is what a silent stream keeps in memory. So futures that hold a timer, and are not the relay, are boxed.
 pub async fn serve(peer: OwnedFd, mut room: Room, shared: Arc<Shared>) {
-    let handoff = match receive::receive(peer, shared.config.timeouts.handoff).await {
+    let config = shared.config.get();
+    let handoff = match receive::receive(peer, config.server.handoff_timeout).await {
         Ok(handoff) => handoff,
         Err(failure) => return log_failure(&failure),
     };
@@ -52,16 +54,17 @@ pub async fn serve(peer: OwnedFd, mut room: Room, shared: Arc<Shared>) {
         Err(wrong) => {
             tracing::warn!(reason = "bad_request", "{wrong}");
             let refusal = Refusal { status: 400, message: wrong.to_string(), retry_after: None };
-            refuse(&mut client, &refusal, Outcome::BadRequest, &shared).await
+            refuse(&mut client, &refusal, Outcome::BadRequest, &config).await
         }
         Ok(_) if place.is_err() => {
             let message = "all connections are in use; please ask again in a moment".to_owned();
             let refusal = Refusal { status: 503, message, retry_after: Some(RETRY_WHEN_FULL) };
-            refuse(&mut client, &refusal, Outcome::AtCapacity, &shared).await
+            refuse(&mut client, &refusal, Outcome::AtCapacity, &config).await
         }
         Ok(request) => {
             let framing = Framing::for_protocol(request.protocol.as_deref());
-            answer(&mut client, shared.backend.open(request), framing, &shared, &cancel).await
+            answer(&mut client, shared.backend.open(request, &config.backend), framing, &config, &cancel)
+                .await
         }
     };
 
@@ -76,7 +79,7 @@ pub async fn serve(peer: OwnedFd, mut room: Room, shared: Arc<Shared>) {
     };
     // A client that has gone has nothing left to read.
     if outcome != Outcome::ClientGone {
-        Box::pin(client.close_gently(shared.config.timeouts.close)).await;
+        Box::pin(client.close_gently(config.server.close_timeout)).await;
     }
     finished.log();
 }
@@ -86,13 +89,13 @@ async fn answer(
     client: &mut ClientConn,
     opening: Opening<'_>,
     framing: Framing,
-    shared: &Shared,
+    config: &Config,
     cancel: &CancellationToken,
 ) -> Outcome {
     match open(client, opening, cancel).await {
-        Ok(answer) => relay::relay(client, answer, framing, shared.config.timeouts.write, cancel).await,
+        Ok(answer) => relay::relay(client, answer, framing, config.server.write_timeout, cancel).await,
         Err(NoAnswer::ClientGone) => Outcome::ClientGone,
-        Err(NoAnswer::Refused(refusal, outcome)) => refuse(client, &refusal, outcome, shared).await,
+        Err(NoAnswer::Refused(refusal, outcome)) => refuse(client, &refusal, outcome, config).await,
     }
 }
 
@@ -121,9 +124,9 @@ async fn open(
 }
 
 /// Sends a whole response instead of a stream.
-async fn refuse(client: &mut ClientConn, refusal: &Refusal, outcome: Outcome, shared: &Shared) -> Outcome {
+async fn refuse(client: &mut ClientConn, refusal: &Refusal, outcome: Outcome, config: &Config) -> Outcome {
     let response = head::refusal(refusal.status, &refusal.message, refusal.retry_after, SystemTime::now());
-    match Box::pin(client.write(response.as_bytes(), shared.config.timeouts.write)).await {
+    match Box::pin(client.write(response.as_bytes(), config.server.write_timeout)).await {
         Ok(()) => outcome,
         Err(WriteError::Gone) => Outcome::ClientGone,
         Err(WriteError::Deadline) => Outcome::WriteTimeout,
@@ -142,7 +145,7 @@ fn log_failure(failure: &Failure) {
 mod tests {
     use super::*;
     use crate::backend;
-    use crate::config::Config;
+    use crate::live::Live;
     use crate::open_files::OpenFiles;
     use tokio::sync::Semaphore;
 
@@ -154,7 +157,7 @@ mod tests {
             backend: backend::from_config(&config.backend),
             places: Semaphore::new(1),
             cancel: CancellationToken::new(),
-            config,
+            config: Live::new(config),
         });
         let room = OpenFiles::new().unwrap().room().await;
         let peer = std::fs::File::open("/dev/null").unwrap().into();

@@ -11,9 +11,9 @@ use tokio::io::AsyncReadExt;
 #[tokio::test]
 async fn above_the_limit_a_client_is_told_to_come_back() {
     let daemon = Daemon::start(|config| {
-        config.max_connections = 1;
+        config.server.max_connections = 1;
         config.backend = mock(Duration::from_secs(3600));
-        config.timeouts.close = Duration::from_millis(10);
+        config.server.close_timeout = Duration::from_millis(10);
     });
     let mut first = daemon.hand_off("{}");
     // Its place is taken once it is being answered.

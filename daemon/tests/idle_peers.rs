@@ -11,7 +11,7 @@ use rustix::net::RecvFlags;
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_peers_neither_block_others_nor_stay() {
     let deadline = Duration::from_secs(2);
-    let daemon = Daemon::start(|config| config.timeouts.handoff = deadline);
+    let daemon = Daemon::start(|config| config.server.handoff_timeout = deadline);
     let start = Instant::now();
     let idle: Vec<_> = (0..200).map(|_| connect(&daemon.path)).collect();
     for _ in 0..20 {

@@ -59,7 +59,7 @@ fn a_second_signal_ends_at_once_and_the_cut_shows() {
 async fn at_the_shutdown_deadline_streams_end_with_an_error_event() {
     let mut daemon = Daemon::start(|config| {
         config.backend = mock(Duration::from_secs(3600));
-        config.timeouts.shutdown = Duration::from_millis(100);
+        config.server.shutdown_timeout = Duration::from_millis(100);
     });
     let mut client = daemon.hand_off(r#"{"prompt":"x","protocol":"HTTP/1.1"}"#);
     let mut received = vec![client.read_u8().await.unwrap()];

@@ -66,8 +66,8 @@ async fn more_input_than_is_discarded_does_not_end_the_stream() {
 async fn a_client_that_takes_nothing_is_cut_at_the_write_deadline() {
     let deadline = Duration::from_millis(300);
     let daemon = Daemon::start(|config| {
-        config.timeouts.write = deadline;
-        config.timeouts.close = Duration::from_millis(50);
+        config.server.write_timeout = deadline;
+        config.server.close_timeout = Duration::from_millis(50);
     });
     let (_, data) = long_prompt();
     let start = Instant::now();
@@ -87,7 +87,7 @@ async fn a_client_that_takes_nothing_is_cut_at_the_write_deadline() {
 
 #[tokio::test]
 async fn the_gentle_close_has_an_end_too() {
-    let daemon = Daemon::start(|config| config.timeouts.close = Duration::from_millis(100));
+    let daemon = Daemon::start(|config| config.server.close_timeout = Duration::from_millis(100));
     let mut client = daemon.hand_off("{}");
     let mut received = Vec::new();
     client.read_to_end(&mut received).await.unwrap();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::Daemon;
 use streaming_daemon::Listener;
-use streaming_daemon::config::Socket;
+use streaming_daemon::listener::Endpoint;
 use tempfile::TempDir;
 
 fn place() -> (TempDir, PathBuf) {
@@ -24,7 +24,7 @@ fn bind(path: &Path) -> Result<Listener, String> {
 }
 
 fn bind_with(path: &Path, mode: u32) -> Result<Listener, String> {
-    Listener::bind(&Socket { path: path.to_owned(), mode }).map_err(|error| error.to_string())
+    Listener::bind(&Endpoint { path: path.to_owned(), mode }).map_err(|error| error.to_string())
 }
 
 /// Leaves the file of a daemon that was killed.

@@ -9,9 +9,7 @@ fn run(arguments: &[&str]) -> Output {
 
 #[test]
 fn usage_errors_exit_with_64() {
-    for wrong in
-        [&["-b", "nothing"][..], &["--mode", "999"], &["--delay", "-1"], &["--no-such-flag"], &["word"]]
-    {
+    for wrong in [&["-b", "nothing"][..], &["--mode", "999"], &["--delay", "-1"], &["--no-such-flag"]] {
         let output = run(wrong);
         assert_eq!(output.status.code(), Some(64), "{wrong:?}");
         assert!(!output.stderr.is_empty());

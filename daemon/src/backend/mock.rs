@@ -19,25 +19,15 @@ const BEFORE_PROMPT: &str = "You said: ";
 
 /// The mock backend.
 #[derive(Debug)]
-pub struct Mock {
-    delay: Duration,
-}
-
-impl Mock {
-    /// A mock backend with these settings.
-    #[must_use]
-    pub fn new(config: &config::Mock) -> Self {
-        Self { delay: config.delay }
-    }
-}
+pub struct Mock;
 
 impl Backend for Mock {
-    fn open(&self, request: Request) -> Opening<'_> {
+    fn open(&self, request: Request, config: &config::Backend) -> Opening<'_> {
         let text = match request.prompt {
             Some(prompt) if !prompt.is_empty() => format!("{BEFORE_PROMPT}{prompt}"),
             _ => GREETING.to_owned(),
         };
-        let words = Words { text, said: 0, delay: self.delay, pause: None };
+        let words = Words { text, said: 0, delay: config.token_delay, pause: None };
         Box::pin(std::future::ready(Ok(Box::pin(words) as _)))
     }
 }
@@ -99,9 +89,9 @@ mod tests {
     fn words(prompt: Option<&str>) -> Vec<String> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mock = Mock::new(&config::Mock { delay: Duration::ZERO });
+            let config = config::Backend { token_delay: Duration::ZERO, ..Default::default() };
             let request = Request { prompt: prompt.map(str::to_owned), ..Request::default() };
-            let mut answer = mock.open(request).await.unwrap();
+            let mut answer = Mock.open(request, &config).await.unwrap();
             let mut words = Vec::new();
             while let Some(word) = std::future::poll_fn(|context| {
                 answer.as_mut().poll_next(context).map(|next| {

@@ -15,7 +15,8 @@ pub trait Backend: Send + Sync {
     /// status can still tell when there won't.
     ///
     /// Dropping the future, or the answer, cancels the request.
-    fn open(&self, request: Request) -> Opening<'_>;
+    /// `config` is that of the moment.
+    fn open(&self, request: Request, config: &config::Backend) -> Opening<'_>;
 }
 
 /// An answer that is being asked for.
@@ -63,7 +64,9 @@ pub struct Broken {
 /// The backend that the configuration asks for.
 #[must_use]
 pub fn from_config(config: &config::Backend) -> Box<dyn Backend> {
-    match config {
-        config::Backend::Mock(mock) => Box::new(mock::Mock::new(mock)),
+    match config.provider {
+        config::Provider::Mock | config::Provider::Typing => Box::new(mock::Mock),
+        // Refused when the configuration was checked.
+        config::Provider::OpenAi => Box::new(mock::Mock),
     }
 }

@@ -4,17 +4,34 @@ mod socket_file;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::config;
+use crate::config::Server;
 use crate::watched::watch;
 pub use socket_file::BindError;
 use socket_file::SocketFile;
+
+/// Where to listen, and who may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// At most 107 bytes (`sun_path`, unix(7)).
+    pub path: PathBuf,
+    /// File mode: who may write may hand off.
+    pub mode: u32,
+}
+
+impl Endpoint {
+    /// Where handoffs arrive.
+    #[must_use]
+    pub fn handoffs(config: &Server) -> Self {
+        Self { path: config.socket_path.clone(), mode: config.socket_mode }
+    }
+}
 
 /// A listening SEQPACKET socket and its file.
 #[derive(Debug)]
@@ -29,8 +46,8 @@ impl Listener {
     ///
     /// # Errors
     /// [`BindError`]; nothing of others is touched then.
-    pub fn bind(config: &config::Socket) -> Result<Self, BindError> {
-        let (socket, file) = socket_file::bind(config)?;
+    pub fn bind(endpoint: &Endpoint) -> Result<Self, BindError> {
+        let (socket, file) = socket_file::bind(endpoint)?;
         Ok(Self { socket, file })
     }
 

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::config;
+use super::Endpoint;
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 65_535;
@@ -86,8 +86,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-pub(super) fn bind(config: &config::Socket) -> Result<(OwnedFd, SocketFile), BindError> {
-    let path = &config.path;
+pub(super) fn bind(endpoint: &Endpoint) -> Result<(OwnedFd, SocketFile), BindError> {
+    let path = &endpoint.path;
     let length = path.as_os_str().len();
     let address = match SocketAddrUnix::new(path) {
         Ok(address) if (1..=107).contains(&length) => address,
@@ -98,7 +98,7 @@ pub(super) fn bind(config: &config::Socket) -> Result<(OwnedFd, SocketFile), Bin
     let socket = new_socket().map_err(error("make a socket for"))?;
     // The file gets the permissions of the socket's inode, less the umask (unix_bind_bsd in Linux's af_unix.c): it is
     // never wider than it shall be. What the umask took away is given back below.
-    rustix::fs::fchmod(&socket, Mode::from_raw_mode(config.mode))
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(endpoint.mode))
         .map_err(error("set the mode of the socket for"))?;
 
     // Two daemons that start at once must not both find the same dead file and remove each other's new one.
@@ -109,7 +109,7 @@ pub(super) fn bind(config: &config::Socket) -> Result<(OwnedFd, SocketFile), Bin
 
     let file = SocketFile { path: path.clone(), identity: identity(path) };
     let finish = || {
-        fs::set_permissions(path, fs::Permissions::from_mode(config.mode))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(endpoint.mode))?;
         Ok(rustix::net::listen(&socket, BACKLOG)?)
     };
     match finish() {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use handoff_protocol::scm::{self, Wait};
 use handoff_protocol::v1;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use streaming_daemon::listener::Endpoint;
 use streaming_daemon::{Config, Listener};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -39,9 +40,9 @@ impl Daemon {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("daemon.sock");
         let mut config = Config { backend: mock(Duration::ZERO), ..Config::default() };
-        config.socket.path.clone_from(&path);
+        config.server.socket_path.clone_from(&path);
         change(&mut config);
-        let listener = Listener::bind(&config.socket).unwrap();
+        let listener = Listener::bind(&Endpoint::handoffs(&config.server)).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
@@ -74,7 +75,7 @@ impl Daemon {
 }
 
 pub fn mock(delay: Duration) -> streaming_daemon::config::Backend {
-    streaming_daemon::config::Backend::Mock(streaming_daemon::config::Mock { delay })
+    streaming_daemon::config::Backend { token_delay: delay, ..Default::default() }
 }
 
 /// Both ends of a TCP connection: the client's, and the one that Apache would have.

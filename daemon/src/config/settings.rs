@@ -1,0 +1,246 @@
+//! The settings by name and type. What each means to an operator stands in [`super::keys`].
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The sockets, the clocks and the limits.
+    pub server: Server,
+    /// Who answers.
+    pub backend: Backend,
+    /// What the events look like.
+    pub sse: Sse,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
+    /// The two logs.
+    pub logging: Logging,
+    /// Measuring: a summary at the end instead of metrics. Only a flag, `--benchmark`.
+    pub benchmark: bool,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where handoffs arrive, SOCK_SEQPACKET. At most 107 bytes (`sun_path`, unix(7)).
+    pub socket_path: PathBuf,
+    /// A second one, SOCK_STREAM.
+    pub stream_socket_path: Option<PathBuf>,
+    /// File mode of both. Who may write may hand off.
+    pub socket_mode: u32,
+    /// Group of both files, by name or number; none leaves the daemon's own.
+    pub socket_group: Option<String>,
+    /// Where `streaming-daemon status` asks.
+    pub admin_socket_path: Option<PathBuf>,
+    /// Streams at the same time. A handoff above it is answered with `503` and `Retry-After`.
+    pub max_connections: usize,
+    /// Streams of one `user_id` at the same time; above it `429`.
+    pub max_streams_per_user: Option<usize>,
+    /// Streams of one client address at the same time; above it `429`.
+    pub max_streams_per_client: Option<usize>,
+    /// From accepting a connection of the module to the whole handoff message. The connection is closed then.
+    pub handoff_timeout: Duration,
+    /// From the moment a write finds the client's receive window full to the next byte that it takes.
+    pub write_timeout: Duration,
+    /// From our FIN to the client's: how long unread input is still discarded before the socket is closed.
+    pub close_timeout: Duration,
+    /// From the shutdown signal to the end of streams that are still running; they get an error event then.
+    pub shutdown_timeout: Duration,
+    /// From the handoff to the end of the stream, whatever happens in it; it gets an error event then.
+    pub stream_timeout: Option<Duration>,
+    /// From the last byte sent to the comment that keeps proxies from closing a silent connection.
+    pub heartbeat: Option<Duration>,
+    /// What a client's FIN means.
+    pub half_close: HalfClose,
+}
+
+/// What it means that a client has closed its sending side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfClose {
+    /// It has gone: what a browser's FIN means.
+    Gone,
+    /// It still reads: only a broken connection ends the stream.
+    Keep,
+}
+
+/// `[backend]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Which one.
+    pub provider: Provider,
+    /// The model of requests that name none.
+    pub default_model: String,
+    /// From the request, or the last byte, to the backend's next byte.
+    pub timeout: Duration,
+    /// Silence between two tokens of the backends that need no API.
+    pub token_delay: Duration,
+    /// `[backend.openai]`
+    pub openai: OpenAi,
+}
+
+/// The backends by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// Says the prompt back, a word at a time.
+    Mock,
+    /// Says the prompt back, a character at a time, as a human types.
+    Typing,
+    /// The chat completions API of OpenAI, and of everybody who speaks it.
+    OpenAi,
+}
+
+/// `[backend.openai]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenAi {
+    /// The URL before `/chat/completions`.
+    pub api_base: String,
+    /// Sent as `Authorization: Bearer`.
+    pub api_key: Secret,
+    /// Whether many streams share a connection.
+    pub http2_enabled: bool,
+    /// Connections kept for the next request, per host.
+    pub pool_max_idle_per_host: usize,
+    /// Takes any certificate. For tests.
+    pub insecure_ssl: bool,
+}
+
+/// `[sse]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sse {
+    /// For requests that name none.
+    pub format: Format,
+}
+
+/// What the data of an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The piece of text itself.
+    Text,
+    /// `{"content":"…"}`.
+    Json,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether they are served.
+    pub enabled: bool,
+    /// Where: TCP.
+    pub listen_addr: SocketAddr,
+}
+
+/// `[logging]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// A level, or directives as in `RUST_LOG`.
+    pub level: String,
+    /// What a line of the log looks like.
+    pub format: LogFormat,
+    /// Where the line of each finished stream goes.
+    pub access_log: AccessLog,
+    /// What that line looks like.
+    pub access_log_format: AccessLogFormat,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For programs: an object a line.
+    Json,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// To this file, appended.
+    File(PathBuf),
+}
+
+/// What a line of the access log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// Apache's `combined`, and more behind it.
+    Combined,
+    /// An object a line.
+    Json,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            socket_path: "/var/run/streaming-daemon.sock".into(),
+            stream_socket_path: None,
+            socket_mode: 0o660,
+            socket_group: None,
+            admin_socket_path: None,
+            max_connections: 100_000,
+            max_streams_per_user: None,
+            max_streams_per_client: None,
+            handoff_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(2),
+            shutdown_timeout: Duration::from_secs(120),
+            stream_timeout: None,
+            heartbeat: Some(Duration::from_secs(15)),
+            half_close: HalfClose::Gone,
+        }
+    }
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self {
+            provider: Provider::Mock,
+            default_model: "gpt-4o".to_owned(),
+            timeout: Duration::from_secs(120),
+            token_delay: Duration::from_millis(50),
+            openai: OpenAi::default(),
+        }
+    }
+}
+
+impl Default for OpenAi {
+    fn default() -> Self {
+        Self {
+            api_base: "https://api.openai.com/v1".to_owned(),
+            api_key: Secret::default(),
+            http2_enabled: true,
+            pool_max_idle_per_host: 100,
+            insecure_ssl: false,
+        }
+    }
+}
+
+impl Default for Sse {
+    fn default() -> Self {
+        Self { format: Format::Text }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // Off: a daemon opens no TCP port that nobody asked for.
+        Self { enabled: false, listen_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)) }
+    }
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Pretty,
+            access_log: AccessLog::Off,
+            access_log_format: AccessLogFormat::Combined,
+        }
+    }
+}
