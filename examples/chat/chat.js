@@ -5,6 +5,7 @@ const LOGIN = '../php/login.php';
 
 const $ = (id) => document.getElementById(id);
 const form = $('ask');
+const signedIn = signIn();
 let stop = null; // the AbortController of the answer that is streaming
 
 form.addEventListener('submit', async (event) => {
@@ -18,13 +19,13 @@ form.addEventListener('submit', async (event) => {
     form.dataset.busy = '';
     $('prompt').value = '';
     try {
+        await signedIn;
         await stream(CHAT, prompt, turn.add, stop.signal);
         turn.end('done', 'Done');
     } catch (error) {
         if (stop.signal.aborted) turn.end('stopped', 'Stopped');
         else if (error instanceof CutError) turn.end('cut', error.message);
         else turn.end('error', error.message);
-        showLogin();
     }
     stop = null;
     delete form.dataset.busy;
@@ -38,13 +39,6 @@ $('prompt').addEventListener('keydown', (event) => {
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     form.requestSubmit();
-});
-
-$('login').addEventListener('submit', async (event) => {
-    event.preventDefault();
-    await fetch(LOGIN, { method: 'POST' });
-    await showLogin();
-    $('prompt').focus();
 });
 
 /** Adds a question and its empty answer. `data-state` of the answer: streaming, then done, stopped, cut or error. */
@@ -75,10 +69,9 @@ function newTurn(prompt) {
     };
 }
 
-/** Shows the login where nobody is signed in. */
-async function showLogin() {
-    const answer = await fetch(LOGIN).then((response) => response.json()).catch(() => null);
-    $('login').hidden = answer === null || answer.user !== null;
+/** Signs in the demo user, in place of a site's own login. Without it chat.php answers 401. */
+async function signIn() {
+    const response = await fetch(LOGIN, { method: 'POST' }).catch(() => null);
+    const answer = response?.ok ? await response.json() : null;
+    $('user').textContent = answer ? `Signed in as ${answer.user}.` : 'Not signed in.';
 }
-
-showLogin();

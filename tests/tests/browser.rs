@@ -138,7 +138,7 @@ fn site() -> Apache {
     builder.config("SetEnv HANDOFF_SOCKET ${RUN}/daemon.sock").start()
 }
 
-/// Signs in on the chat page, sends `prompt`, and presses the button `then` at the first word, if one is named.
+/// Sends `prompt` on the chat page, which signs in by itself, and presses the button `then` at the first word, if one is named.
 #[track_caller]
 fn ask(site: &Apache, transport: &str, prompt: &str, then: &str) -> Report {
     browse(site, CHAT_PAGE, &format!("transport={transport}&then={then}&prompt={}", uri_component(prompt)))
@@ -171,10 +171,6 @@ frame.contentWindow.EventSource = class extends frame.contentWindow.EventSource 
         sources.push(this);
     }
 };
-
-await until(() => !page.getElementById('login').hidden);
-page.querySelector('#login button').click();
-await until(() => page.getElementById('login').hidden);
 
 const changes = [];
 new MutationObserver((records) => {
