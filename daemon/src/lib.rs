@@ -35,6 +35,7 @@ pub mod watched;
 
 pub use config::Config;
 pub use listener::Listener;
+use listener::inherited::Inherited;
 pub use server::serve;
 
 /// Why the daemon could not start. Each message names a cure.
@@ -51,11 +52,15 @@ pub enum StartError {
     Watch(#[from] std::io::Error),
 }
 
-/// Listens as `config` says and answers handoffs until `shutdown` completes; then drains.
+/// Listens on the sockets that were `inherited`, else as `config` says, and answers handoffs until `shutdown` completes; then drains.
 ///
 /// # Errors
 /// [`StartError`]: nothing was served.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
-    let listener = Listener::bind(&listener::Endpoint::handoffs(&config.server))?;
+pub async fn run(
+    config: Config,
+    inherited: Vec<Inherited>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let listener = Listener::open(inherited, &config.server)?;
     serve(listener, config, shutdown).await
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use streaming_daemon::cli::{self, Command, ConfigCommand, Serve};
 use streaming_daemon::config::{Loaded, example, report};
+use streaming_daemon::listener::inherited::{self, Inherited};
 use streaming_daemon::{logging, run, shutdown};
 
 fn main() -> ExitCode {
@@ -34,15 +35,22 @@ fn serve(flags: &Serve) -> ExitCode {
         }
         return print(&report::report(&loaded));
     }
+    let inherited = match inherited::take() {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            eprintln!("streaming-daemon: {error}");
+            return ExitCode::from(cli::CONFIG_ERROR);
+        }
+    };
     logging::init(&loaded.config.logging);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    answer(loaded)
+    answer(loaded, inherited)
 }
 
 /// Answers handoffs until a signal comes.
-fn answer(loaded: Loaded) -> ExitCode {
+fn answer(loaded: Loaded, inherited: Vec<Inherited>) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -59,7 +67,7 @@ fn answer(loaded: Loaded) -> ExitCode {
             }
         };
         tokio::select! {
-            result = run(loaded.config, first) => match result {
+            result = run(loaded.config, inherited, first) => match result {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!("{error}");

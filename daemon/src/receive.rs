@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use handoff_protocol::SocketType;
 use handoff_protocol::v1::{Handoff, ReceiveError, Receiver};
 use rustix::io::Errno;
 use tokio::io::Interest;
 
+use crate::listener::Peer;
 use crate::watched::watch;
 
 /// Longest handoff message, in bytes. More than a SEQPACKET message can have by default (`net.core.wmem_default`,
@@ -48,12 +48,13 @@ impl Failure {
     }
 }
 
-/// Receives one handoff from `peer`, a non-blocking SEQPACKET connection, and closes it.
+/// Receives one handoff from `peer` and closes it.
 ///
 /// # Errors
 /// [`Failure`]; whatever had arrived is closed.
-pub async fn receive(peer: OwnedFd, deadline: Duration) -> Result<Handoff, Failure> {
-    let mut receiver = Receiver::new(SocketType::SeqPacket, MESSAGE_LIMIT);
+pub async fn receive(peer: Peer, deadline: Duration) -> Result<Handoff, Failure> {
+    let mut receiver = Receiver::new(peer.socket_type, MESSAGE_LIMIT);
+    let peer = peer.connection;
     // The module sends right after connecting: most often the message is there, and nothing needs to be watched.
     if let Some(handoff) = receive_now(&mut receiver, &peer)? {
         return Ok(handoff);

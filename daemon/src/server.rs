@@ -47,7 +47,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
     let open_files = OpenFiles::new()?;
-    let path = listener.path().to_owned();
+    let sockets = listener.to_string();
     let mut accepting = listener.start()?;
     let shared = Arc::new(Shared {
         backend: backend::from_config(&config.backend),
@@ -56,7 +56,7 @@ pub async fn serve(
         config: Live::new(config),
     });
     let streams = TaskTracker::new();
-    tracing::info!("listening on {}", path.display());
+    tracing::info!("listening on {sockets}");
 
     let mut shutdown = pin!(shutdown);
     let mut shortage = Shortage::default();

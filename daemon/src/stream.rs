@@ -1,6 +1,5 @@
 //! One stream, from the module's connection to the log line: the task of each handoff.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +11,7 @@ use crate::backend::{BoxAnswer, Opening, Refusal};
 use crate::client::head::{self, Framing};
 use crate::client::{ClientConn, WriteError};
 use crate::config::Config;
+use crate::listener::Peer;
 use crate::open_files::Room;
 use crate::receive::{self, Failure};
 use crate::relay;
@@ -24,7 +24,7 @@ const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 /// Receives a handoff from `peer` and answers it.
 ///
 /// This future is what a silent stream keeps in memory. So futures that hold a timer, and are not the relay, are boxed.
-pub async fn serve(peer: OwnedFd, mut room: Room, shared: Arc<Shared>) {
+pub async fn serve(peer: Peer, mut room: Room, shared: Arc<Shared>) {
     let config = shared.config.get();
     let handoff = match receive::receive(peer, config.server.handoff_timeout).await {
         Ok(handoff) => handoff,
@@ -160,7 +160,8 @@ mod tests {
             config: Live::new(config),
         });
         let room = OpenFiles::new().unwrap().room().await;
-        let peer = std::fs::File::open("/dev/null").unwrap().into();
+        let connection = std::fs::File::open("/dev/null").unwrap().into();
+        let peer = Peer { connection, socket_type: handoff_protocol::SocketType::SeqPacket };
         let size = size_of_val(&serve(peer, room, shared));
         assert!(size <= 1024, "{size} bytes");
     }

@@ -24,7 +24,7 @@ fn bind(path: &Path) -> Result<Listener, String> {
 }
 
 fn bind_with(path: &Path, mode: u32) -> Result<Listener, String> {
-    Listener::bind(&Endpoint { path: path.to_owned(), mode }).map_err(|error| error.to_string())
+    Listener::bind(&Endpoint::new(path, mode)).map_err(|error| error.to_string())
 }
 
 /// Leaves the file of a daemon that was killed.

@@ -8,11 +8,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags};
 
-use super::Endpoint;
+use super::{Endpoint, group};
+use handoff_protocol::SocketType;
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 65_535;
@@ -47,6 +48,19 @@ pub enum BindError {
         "no permission to create {0:?}; run as a user who may write to its directory, let systemd make one (RuntimeDirectory=), or choose another path with --socket"
     )]
     NoPermission(PathBuf),
+    /// Nobody has heard of it.
+    #[error("there is no group {0:?} in /etc/group; create it, or give its number (server.socket_group)")]
+    NoGroup(String),
+    /// Only root may give files to groups that it is not in.
+    #[error(
+        "no permission to give {path:?} to the group {group:?}; add the daemon's user to it, or let systemd make the socket (SocketGroup=)"
+    )]
+    ForeignGroup {
+        /// The socket.
+        path: PathBuf,
+        /// Its group to be.
+        group: String,
+    },
     /// Anything else.
     #[error("cannot {attempt} {path:?}: {source}")]
     Io {
@@ -65,12 +79,6 @@ pub(super) struct SocketFile {
     path: PathBuf,
     /// Device and inode: another file at the same path belongs to a successor.
     identity: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Drop for SocketFile {
@@ -95,10 +103,16 @@ pub(super) fn bind(endpoint: &Endpoint) -> Result<(OwnedFd, SocketFile), BindErr
     };
     let error = |attempt| move |errno: Errno| explain(attempt, path, errno);
 
-    let socket = new_socket().map_err(error("make a socket for"))?;
+    let gid = match &endpoint.group {
+        Some(name) => Some(group::find(name).ok_or_else(|| BindError::NoGroup(name.clone()))?),
+        None => None,
+    };
+    let socket = new_socket(endpoint.socket_type).map_err(error("make a socket for"))?;
+    // While the file is still with our own group, that one is not to have what the other shall have.
+    let first_mode = if gid.is_some() { endpoint.mode & 0o700 } else { endpoint.mode };
     // The file gets the permissions of the socket's inode, less the umask (unix_bind_bsd in Linux's af_unix.c): it is
     // never wider than it shall be. What the umask took away is given back below.
-    rustix::fs::fchmod(&socket, Mode::from_raw_mode(endpoint.mode))
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(first_mode))
         .map_err(error("set the mode of the socket for"))?;
 
     // Two daemons that start at once must not both find the same dead file and remove each other's new one.
@@ -108,6 +122,16 @@ pub(super) fn bind(endpoint: &Endpoint) -> Result<(OwnedFd, SocketFile), BindErr
     drop(lock);
 
     let file = SocketFile { path: path.clone(), identity: identity(path) };
+    if let Some(gid) = gid {
+        match rustix::fs::chownat(CWD, path, None, Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::PERM) => {
+                let group = endpoint.group.clone().unwrap_or_default();
+                return Err(BindError::ForeignGroup { path: path.clone(), group });
+            }
+            Err(errno) => return Err(explain("set the group of", path, errno)),
+        }
+    }
     let finish = || {
         fs::set_permissions(path, fs::Permissions::from_mode(endpoint.mode))?;
         Ok(rustix::net::listen(&socket, BACKLOG)?)
@@ -118,9 +142,13 @@ pub(super) fn bind(endpoint: &Endpoint) -> Result<(OwnedFd, SocketFile), BindErr
     }
 }
 
-fn new_socket() -> Result<OwnedFd, Errno> {
+fn new_socket(socket_type: SocketType) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+    let kind = match socket_type {
+        SocketType::SeqPacket => net::SocketType::SEQPACKET,
+        SocketType::Stream => net::SocketType::STREAM,
+    };
+    net::socket_with(AddressFamily::UNIX, kind, flags, None)
 }
 
 /// Removes what a daemon that is gone left at `path`; nothing else.
@@ -132,7 +160,8 @@ fn remove_dead_socket(path: &Path, address: &SocketAddrUnix) -> Result<(), BindE
     if !metadata.file_type().is_socket() {
         return Err(BindError::NotASocket(path.to_owned()));
     }
-    let probe = new_socket().map_err(|errno| explain("make a socket to probe", path, errno))?;
+    let probe =
+        new_socket(SocketType::SeqPacket).map_err(|errno| explain("make a socket to probe", path, errno))?;
     match rustix::net::connect(&probe, address) {
         Err(Errno::CONNREFUSED) => fs::remove_file(path)
             .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })

@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use handoff_protocol::scm::{self, Wait};
 use handoff_protocol::v1;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use streaming_daemon::listener::Endpoint;
 use streaming_daemon::{Config, Listener};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -42,7 +41,7 @@ impl Daemon {
         let mut config = Config { backend: mock(Duration::ZERO), ..Config::default() };
         config.server.socket_path.clone_from(&path);
         change(&mut config);
-        let listener = Listener::bind(&Endpoint::handoffs(&config.server)).unwrap();
+        let listener = Listener::open(Vec::new(), &config.server).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
