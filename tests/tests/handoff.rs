@@ -164,15 +164,30 @@ fn the_operators_header_wins_over_the_applications(mpm: Mpm) {
 }
 
 fn a_compressed_response_is_handed_off(mpm: Mpm) {
-    let apache = php(mpm).load("filter").load("deflate").vhost("SetOutputFilter DEFLATE").start();
-    let daemon = Receiver::bind(apache.socket_path("d.sock"));
-    let mut client = Client::connect(apache.addr());
-    client.send(format!(
-        "GET /go.php?to={} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n",
-        daemon.path().display()
-    ));
-    daemon.receive().respond("data: plain\n\n");
-    assert_eq!(client.read_response().text(), "data: plain\n\n");
+    // The second is Debian's way: mod_filter then compresses before any filter of ours.
+    for compress in ["SetOutputFilter DEFLATE", "AddOutputFilterByType DEFLATE text/html"] {
+        let apache = php(mpm).load("filter").load("deflate").vhost(compress).start();
+        let daemon = Receiver::bind(apache.socket_path("d.sock"));
+        let get = |to: &str| {
+            let mut client = Client::connect(apache.addr());
+            client.send(format!("GET /go.php?to={to} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n"));
+            client
+        };
+        let mut client = get(daemon.path().to_str().unwrap());
+        daemon.receive().respond("data: plain\n\n");
+        assert_eq!(client.read_response().text(), "data: plain\n\n", "{compress}");
+
+        // A refusal is one whole response, compressed once or not at all.
+        let mut client = get("/outside");
+        let refused = client.read_response();
+        assert_eq!((refused.status(), refused.ending), (403, Ending::Framed), "{compress}");
+        match refused.head.header("content-encoding") {
+            None => assert!(refused.text().contains("403 Forbidden"), "{compress}"),
+            Some(coding) => {
+                assert_eq!((coding, &refused.body[..2]), ("gzip", &b"\x1f\x8b"[..]), "{compress}")
+            }
+        }
+    }
 }
 
 fn a_handoff_is_never_cached(mpm: Mpm) {
