@@ -57,6 +57,9 @@ pub fn browse(site: &Apache, page: &str, fragment: &str) -> Report {
         .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
         .args(["--disable-sync", "--disable-breakpad"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
+        // What it leaves in these when it is ended goes with the profile.
+        .env("HOME", profile.path())
+        .env("TMPDIR", profile.path())
         .arg(site.url(&format!("/drive.html#{fragment}")));
     let log = site.root().join("logs/chromium.log");
     let mut browser = Server::spawn("chromium", &mut command, &log);
