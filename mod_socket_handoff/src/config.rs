@@ -15,9 +15,14 @@ pub(crate) struct ServerConfig {
     drain_ms: Option<u32>,
 }
 
-impl ServerConfig {
-    /// The settings of a virtual host: key by key its own, else the server's.
-    pub(crate) fn merge(server: &Self, vhost: &Self) -> Self {
+/// Settings that come from the place around them where they are not set.
+pub(crate) trait Inherit: Default {
+    /// Key by key the inner's own, else the outer's.
+    fn inherit(outer: &Self, inner: &Self) -> Self;
+}
+
+impl Inherit for ServerConfig {
+    fn inherit(server: &Self, vhost: &Self) -> Self {
         Self {
             allowed_prefix: vhost.allowed_prefix.clone().or_else(|| server.allowed_prefix.clone()),
             connect_timeout_ms: vhost.connect_timeout_ms.or(server.connect_timeout_ms),
@@ -27,7 +32,9 @@ impl ServerConfig {
             drain_ms: vhost.drain_ms.or(server.drain_ms),
         }
     }
+}
 
+impl ServerConfig {
     /// Daemon sockets must be below this directory. It does not end with a slash.
     pub(crate) fn allowed_prefix(&self) -> &Path {
         self.allowed_prefix.as_deref().unwrap_or(Path::new("/var/run"))
@@ -66,15 +73,16 @@ pub(crate) struct DirectoryConfig {
     allow_proxied: Option<bool>,
 }
 
-impl DirectoryConfig {
-    /// The settings of an inner section: key by key its own, else those around it.
-    pub(crate) fn merge(outer: &Self, inner: &Self) -> Self {
+impl Inherit for DirectoryConfig {
+    fn inherit(outer: &Self, inner: &Self) -> Self {
         Self {
             enabled: inner.enabled.or(outer.enabled),
             allow_proxied: inner.allow_proxied.or(outer.allow_proxied),
         }
     }
+}
 
+impl DirectoryConfig {
     /// Whether handoff headers are acted upon. They are taken off the response in any case.
     pub(crate) fn enabled(&self) -> bool {
         self.enabled.unwrap_or(true)
@@ -237,7 +245,7 @@ mod tests {
     fn a_virtual_host_inherits_key_by_key() {
         let server = set("SocketHandoffAllowedPrefix", "/run/daemons").unwrap().0;
         let vhost = set("SocketHandoffConnectTimeoutMs", "7").unwrap().0;
-        let merged = ServerConfig::merge(&server, &vhost);
+        let merged = ServerConfig::inherit(&server, &vhost);
         assert_eq!(merged.allowed_prefix(), Path::new("/run/daemons"));
         assert_eq!(merged.connect_timeout(), Duration::from_millis(7));
         assert_eq!(merged.max_retries(), 2);
@@ -247,8 +255,8 @@ mod tests {
     fn an_inner_section_can_switch_back_on() {
         let off = set("SocketHandoffEnabled", "off").unwrap().1;
         let on = set("SocketHandoffEnabled", "On").unwrap().1;
-        assert!(!DirectoryConfig::merge(&off, &DirectoryConfig::default()).enabled());
-        assert!(DirectoryConfig::merge(&off, &on).enabled());
+        assert!(!DirectoryConfig::inherit(&off, &DirectoryConfig::default()).enabled());
+        assert!(DirectoryConfig::inherit(&off, &on).enabled());
     }
 
     #[test]

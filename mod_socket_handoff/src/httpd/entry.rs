@@ -1,7 +1,7 @@
 //! Where httpd enters: the module record, its hooks, filters and directives.
 //!
-//! Every function here that httpd calls catches panics: unwinding into C would be undefined behaviour, and aborting
-//! would take the other requests of the child along.
+//! Every function here that works on a request or a directive catches panics: aborting, as Rust does where a panic meets
+//! C, would take the other requests of the child along.
 
 use std::any::Any;
 use std::ffi::{CStr, c_char, c_void};
@@ -15,7 +15,7 @@ use super::filter::{Brigade, FilterCall, FilterKind, Status};
 use super::log::{Level, c_string, log_server};
 use super::pool;
 use super::request::Request;
-use crate::config::{DIRECTIVES, Directive, DirectoryConfig, ServerConfig, Set};
+use crate::config::{DIRECTIVES, Directive, DirectoryConfig, Inherit, ServerConfig, Set};
 use crate::{dead_socket, filters};
 
 /// The module record, which `LoadModule socket_handoff_module` looks up by this name.
@@ -30,10 +30,10 @@ pub static mut socket_handoff_module: sys::module = sys::module {
     next: null_mut(),
     magic: sys::MODULE_MAGIC_COOKIE as std::ffi::c_ulong,
     rewrite_args: None,
-    create_dir_config: Some(create_directory_config),
-    merge_dir_config: Some(merge_directory_config),
-    create_server_config: Some(create_server_config),
-    merge_server_config: Some(merge_server_config),
+    create_dir_config: Some(create_config::<DirectoryConfig, c_char>),
+    merge_dir_config: Some(merge_config::<DirectoryConfig>),
+    create_server_config: Some(create_config::<ServerConfig, sys::server_rec>),
+    merge_server_config: Some(merge_config::<ServerConfig>),
     cmds: (&raw const COMMANDS).cast(),
     register_hooks: Some(register_hooks),
     flags: 0,
@@ -216,43 +216,22 @@ fn log_panic(request: Request<'_>, panic: Box<dyn Any + Send>) {
 
 // --- Configuration ---------------------------------------------------------------------------------------------------
 
-unsafe extern "C" fn create_server_config(
-    pool: *mut sys::apr_pool_t,
-    _server: *mut sys::server_rec,
-) -> *mut c_void {
+/// Called for each server (`C` is its server_rec) and each section (`C` is its directory's name).
+unsafe extern "C" fn create_config<T: Inherit, C>(pool: *mut sys::apr_pool_t, _of: *mut C) -> *mut c_void {
     // SAFETY: httpd passes the configuration's pool.
-    unsafe { pool::place(pool, ServerConfig::default()).cast() }
+    unsafe { pool::place(pool, T::default()).cast() }
 }
 
-unsafe extern "C" fn merge_server_config(
-    pool: *mut sys::apr_pool_t,
-    server: *mut c_void,
-    vhost: *mut c_void,
-) -> *mut c_void {
-    // SAFETY: both are what create_server_config or this function returned.
-    unsafe {
-        let (server, vhost) = (&*server.cast::<ServerConfig>(), &*vhost.cast::<ServerConfig>());
-        pool::place(pool, ServerConfig::merge(server, vhost)).cast()
-    }
-}
-
-unsafe extern "C" fn create_directory_config(
-    pool: *mut sys::apr_pool_t,
-    _directory: *mut c_char,
-) -> *mut c_void {
-    // SAFETY: httpd passes the configuration's pool.
-    unsafe { pool::place(pool, DirectoryConfig::default()).cast() }
-}
-
-unsafe extern "C" fn merge_directory_config(
+/// Called for each virtual host when the configuration has been read, and for the sections that apply to a request.
+unsafe extern "C" fn merge_config<T: Inherit>(
     pool: *mut sys::apr_pool_t,
     outer: *mut c_void,
     inner: *mut c_void,
 ) -> *mut c_void {
-    // SAFETY: both are what create_directory_config or this function returned.
+    // SAFETY: both are what `create_config` or this function returned for this type of configuration.
     unsafe {
-        let (outer, inner) = (&*outer.cast::<DirectoryConfig>(), &*inner.cast::<DirectoryConfig>());
-        pool::place(pool, DirectoryConfig::merge(outer, inner)).cast()
+        let (outer, inner) = (&*outer.cast::<T>(), &*inner.cast::<T>());
+        pool::place(pool, T::inherit(outer, inner)).cast()
     }
 }
 
