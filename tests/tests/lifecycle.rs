@@ -21,6 +21,7 @@ on_each_mpm! {
     a_restart_leaves_streams_alone,
     a_graceful_stop_leaves_streams_alone,
     a_stop_leaves_streams_alone,
+    a_stop_while_a_handoff_waits_for_its_daemon_hands_nothing_off,
     a_stop_amid_handoffs_leaves_each_client_with_one_owner,
 }
 
@@ -187,6 +188,25 @@ fn a_stop_leaves_streams_alone(mpm: Mpm) {
     let mut apache = php(mpm).start();
     let daemon = Receiver::bind(apache.socket_path("d.sock"));
     streams_outlive(&mut apache, &daemon, |apache| assert!(apache.stop().success()));
+}
+
+/// An ungraceful stop closes the client's socket under the worker that is about to hand it off.
+fn a_stop_while_a_handoff_waits_for_its_daemon_hands_nothing_off(mpm: Mpm) {
+    let patient = "SocketHandoffMaxRetries 10\nSocketHandoffConnectTimeoutMs 20000";
+    let mut apache = php(mpm).config(patient).start();
+    let path = apache.socket_path("late.sock");
+    let mut client = Client::connect(apache.addr());
+    client.get(&format!("/go.php?to={}", path.display()));
+    wait_until(PATIENCE, "the worker to wait", || apache.busy_workers() == 1);
+    thread::scope(|scope| {
+        let stopping = scope.spawn(|| apache.stop());
+        let (received, ending) = client.read_to_end();
+        assert!(received.is_empty() && ending != Ending::TimedOut, "{ending:?}, {received:?}");
+        // Too late: the client has been told that there is nothing.
+        let daemon = Receiver::bind(&path);
+        assert!(stopping.join().expect("Apache to end").success());
+        assert!(!matches!(daemon.try_receive(Duration::ZERO), Some(Ok(_))), "a client that has gone");
+    });
 }
 
 fn a_stop_amid_handoffs_leaves_each_client_with_one_owner(mpm: Mpm) {
