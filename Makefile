@@ -33,6 +33,7 @@ install: | $(MODULE) $(DAEMON) ## installs both; DESTDIR is honoured
 	install -d "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(PREFIX)/bin"
 	install -m 0644 $(MODULE) "$(DESTDIR)$(LIBEXECDIR)/mod_socket_handoff.so"
 	install -m 0755 $(DAEMON) "$(DESTDIR)$(PREFIX)/bin/streaming-daemon"
+	ln -sf streaming-daemon "$(DESTDIR)$(PREFIX)/bin/fdrecv"
 
 enable: ## switches the installed module on (Debian); elsewhere says how to
 	@scripts/enable.sh enable

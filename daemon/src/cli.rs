@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands;
 use crate::config::Sources;
 use crate::config::kinds::{FileMode, Kind, Raw};
+use crate::exec;
 
 /// `EX_USAGE` of sysexits.h: the command was used wrongly. systemd can be told not to restart on it.
 pub const USAGE_ERROR: u8 = 64;
@@ -32,6 +34,18 @@ pub enum Command {
     /// About the configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Answers each handed-off client with a program of its own
+    ///
+    /// Its standard input and output are the client's connection. The handoff data is in the environment as
+    /// HANDOFF_DATA, empty when there is none; above 100 KiB it is in a file instead, which is open as the descriptor
+    /// HANDOFF_DATA_FD. What the program writes to standard error goes to the log. It is ended, with all that it has
+    /// started, when the client leaves.
+    Exec(exec::cli::Flags),
+    /// Hands one end of a socket pair to a daemon and prints the answer
+    ///
+    /// A test without Apache. Prints head and body as they come, without the framing of chunks. Exits with 0 when the
+    /// answer was complete: a 200 whose last event is "done".
+    Send(commands::send::Flags),
 }
 
 /// `streaming-daemon config …`

@@ -6,15 +6,20 @@ use std::process::ExitCode;
 use streaming_daemon::cli::{self, Command, ConfigCommand, Serve};
 use streaming_daemon::config::{Loaded, example, report};
 use streaming_daemon::listener::inherited::{self, Inherited};
-use streaming_daemon::{logging, run, shutdown};
+use streaming_daemon::{commands, exec, logging, run, shutdown};
 
 fn main() -> ExitCode {
+    if let Some(options) = exec::cli::by_second_name() {
+        return options.map_or_else(|exit_code| exit_code, exec::main);
+    }
     let line = match cli::parse() {
         Ok(line) => line,
         Err(exit_code) => return exit_code,
     };
     match line.command {
         Some(Command::Config(ConfigCommand::Example)) => print(&example::example()),
+        Some(Command::Exec(flags)) => exec::main(flags.into()),
+        Some(Command::Send(flags)) => commands::send::main(&flags),
         None => serve(&line.serve),
     }
 }

@@ -1,0 +1,4 @@
+//! What the program does beside answering handoffs. `streaming-daemon exec` has a room of its own, [`crate::exec`].
+
+mod answer;
+pub mod send;

@@ -1,0 +1,275 @@
+//! One client and its program, from the module's connection to the log line.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::net::sockopt::{self, Timeout};
+use serde_json::Value;
+use tokio::sync::SemaphorePermit;
+
+use super::Http;
+use super::output::Output;
+use super::presence::Presence;
+use super::program::{Program, Streams};
+use super::server::Shared;
+use crate::client::head::{self, Framing};
+use crate::client::{ClientConn, WriteError};
+use crate::config::Server;
+use crate::listener::Peer;
+use crate::open_files::Room;
+use crate::receive;
+
+/// How a client's answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The program ended by itself.
+    Ended,
+    /// It did so with another exit code than 0, or by a signal.
+    Failed,
+    /// It could not be started.
+    NotStarted,
+    ClientGone,
+    /// The client took nothing for the whole write deadline (with `--http`; else the program's own write fails).
+    WriteTimeout,
+    /// `--timeout` was over.
+    TimeUp,
+    Shutdown,
+    /// No place became free: 503.
+    Busy,
+    /// The handoff data cannot be put into an environment: 400.
+    BadData,
+}
+
+impl Outcome {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Ended => "done",
+            Self::Failed => "failed",
+            Self::NotStarted => "not_started",
+            Self::ClientGone => "client_gone",
+            Self::WriteTimeout => "write_timeout",
+            Self::TimeUp => "timeout",
+            Self::Shutdown => "shutdown",
+            Self::Busy => "busy",
+            Self::BadData => "bad_request",
+        }
+    }
+
+    /// The response for a client that has got nothing yet.
+    fn refusal(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::Failed => Some((502, "the program that should answer has failed")),
+            Self::NotStarted => Some((502, "the program that should answer cannot be started")),
+            Self::TimeUp => Some((504, "the program that should answer took too long")),
+            Self::Shutdown => Some((503, "the server is shutting down; please ask again")),
+            Self::Busy => Some((503, "all programs that answer are busy; please ask again in a moment")),
+            Self::BadData => Some((400, "the handoff data holds a NUL byte")),
+            Self::Ended | Self::ClientGone | Self::WriteTimeout => None,
+        }
+    }
+}
+
+/// What is left when a client's answer has ended.
+struct Answered {
+    client: io::Result<ClientConn>,
+    outcome: Outcome,
+    /// Of the program, if there was one.
+    end: Option<(i32, io::Result<ExitStatus>)>,
+    /// Whether the program may have written to the client by itself.
+    begun: bool,
+}
+
+/// Receives a handoff from `peer` and answers it with a program.
+pub(super) async fn serve(peer: Peer, _rooms: [Room; 2], shared: Arc<Shared>) {
+    let timeouts = Server::default();
+    let handoff = match receive::receive(peer, timeouts.handoff_timeout).await {
+        Ok(handoff) => handoff,
+        Err(failure) => return tracing::debug!(reason = failure.reason(), "no handoff: {failure}"),
+    };
+    let started = Instant::now();
+    let about = serde_json::from_slice(&handoff.data).unwrap_or(Value::Null);
+    let answered = match Presence::new(handoff.client) {
+        Ok(client) => answer(client, &handoff.data, &about, &shared).await,
+        Err(error) => return tracing::warn!("a client's connection cannot be watched: {error}"),
+    };
+    let Answered { client, mut outcome, end, begun } = answered;
+    if let Ok(mut client) = client {
+        if !begun && client.sent() == 0 {
+            outcome = refuse(&mut client, outcome, timeouts.write_timeout).await;
+        }
+        if outcome != Outcome::ClientGone {
+            client.close_gently(timeouts.close_timeout).await;
+        }
+    }
+    tracing::info!(
+        pid = end.as_ref().map(|(pid, _)| pid),
+        request_id = about.get("request_id").map(tracing::field::display),
+        outcome = outcome.reason(),
+        status = end.as_ref().map(|(_, status)| describe(status)),
+        duration_ms = (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+        "client finished"
+    );
+}
+
+/// Waits for a place, starts the program and sees it to its end.
+async fn answer(client: Presence, data: &[u8], about: &Value, shared: &Shared) -> Answered {
+    let nothing = |client: Presence, outcome| Answered {
+        client: ClientConn::adopt(client.into_inner()),
+        outcome,
+        end: None,
+        begun: false,
+    };
+    if data.contains(&0) {
+        return nothing(client, Outcome::BadData);
+    }
+    let _place = match place(&client, shared).await {
+        Ok(place) => place,
+        Err(outcome) => return nothing(client, outcome),
+    };
+    match &shared.options.http {
+        None => with_socket(client, data, shared).await,
+        Some(http) => match ClientConn::adopt(client.into_inner()) {
+            Ok(client) => with_pipe(client, data, about, http, shared).await,
+            Err(error) => {
+                Answered { client: Err(error), outcome: Outcome::NotStarted, end: None, begun: false }
+            }
+        },
+    }
+}
+
+async fn place<'a>(client: &Presence, shared: &'a Shared) -> Result<SemaphorePermit<'a>, Outcome> {
+    tokio::select! {
+        biased;
+        () = client.gone() => Err(Outcome::ClientGone),
+        place = shared.places.acquire() => place.map_err(|_| Outcome::Shutdown),
+        () = shared.cancel.cancelled() => Err(Outcome::Shutdown),
+        () = tokio::time::sleep(shared.options.wait_for_place) => Err(Outcome::Busy),
+    }
+}
+
+/// The program reads from the client's connection and writes to it.
+async fn with_socket(client: Presence, data: &[u8], shared: &Shared) -> Answered {
+    let started = lend(&client).and_then(|streams| start(streams, data, shared));
+    let (outcome, end) = match started {
+        Ok(program) => {
+            let work = async {
+                tokio::select! {
+                    biased;
+                    () = program.ended() => Outcome::Ended,
+                    () = client.gone() => Outcome::ClientGone,
+                }
+            };
+            let outcome = in_time(work, shared).await;
+            let end = (program.pid(), program.end(shared.options.grace).await);
+            (judge(outcome, &end.1), Some(end))
+        }
+        Err(outcome) => (outcome, None),
+    };
+    let begun = end.is_some();
+    Answered { client: ClientConn::adopt(client.into_inner()), outcome, end, begun }
+}
+
+/// The program writes into a pipe, and we write the response.
+async fn with_pipe(
+    mut client: ClientConn,
+    data: &[u8],
+    about: &Value,
+    http: &Http,
+    shared: &Shared,
+) -> Answered {
+    let mut program = match start(Streams::Piped, data, shared) {
+        Ok(program) => program,
+        Err(outcome) => return Answered { client: Ok(client), outcome, end: None, begun: false },
+    };
+    let framing = Framing::for_protocol(about.get("protocol").and_then(Value::as_str));
+    let pipe = program.output();
+    let mut output =
+        Output { client: &mut client, framing, http, write_deadline: Server::default().write_timeout };
+    let work = async {
+        match pipe {
+            Some(pipe) => output.relay(&program, pipe).await.map_or_else(failed, |()| Outcome::Ended),
+            None => Outcome::NotStarted,
+        }
+    };
+    let outcome = in_time(work, shared).await;
+    let end = (program.pid(), program.end(shared.options.grace).await);
+    let mut outcome = judge(outcome, &end.1);
+    // A program that fails after its first words leaves the response without its last chunk: the client sees the cut.
+    if outcome == Outcome::Ended {
+        outcome = output.finish().await.map_or_else(failed, |()| Outcome::Ended);
+    }
+    Answered { client: Ok(client), outcome, end: Some(end), begun: false }
+}
+
+async fn in_time(work: impl Future<Output = Outcome>, shared: &Shared) -> Outcome {
+    let time_up = async {
+        match shared.options.time {
+            Some(time) => tokio::time::sleep(time).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        outcome = work => outcome,
+        () = time_up => Outcome::TimeUp,
+        () = shared.cancel.cancelled() => Outcome::Shutdown,
+    }
+}
+
+/// The client's connection as a program expects its standard input and output.
+fn lend(client: &Presence) -> Result<Streams, Outcome> {
+    let lent = || {
+        // A status of the open connection, which all its descriptors share. Few programs know what EAGAIN means.
+        rustix::io::ioctl_fionbio(client, false)?;
+        // A client that takes nothing makes the program's write fail at last. Best effort, as it may be no TCP.
+        let _ = sockopt::set_socket_timeout(client, Timeout::Send, Some(Server::default().write_timeout));
+        let client = client.as_fd();
+        Ok(Streams::Client { input: client.try_clone_to_owned()?, output: client.try_clone_to_owned()? })
+    };
+    lent().map_err(|error: io::Error| {
+        tracing::error!("a client's connection cannot be given to a program: {error}");
+        Outcome::NotStarted
+    })
+}
+
+fn start(streams: Streams, data: &[u8], shared: &Shared) -> Result<Program, Outcome> {
+    let command = &shared.options.command;
+    Program::start(command, streams, data, &shared.slot).map_err(|error| {
+        tracing::error!("{:?} cannot be started: {error}", command[0]);
+        Outcome::NotStarted
+    })
+}
+
+fn judge(outcome: Outcome, status: &io::Result<ExitStatus>) -> Outcome {
+    match status {
+        Ok(status) if status.success() => outcome,
+        _ if outcome == Outcome::Ended => Outcome::Failed,
+        _ => outcome,
+    }
+}
+
+fn failed(error: WriteError) -> Outcome {
+    match error {
+        WriteError::Gone => Outcome::ClientGone,
+        WriteError::Deadline => Outcome::WriteTimeout,
+    }
+}
+
+/// Sends a whole response to a client that has got nothing.
+async fn refuse(client: &mut ClientConn, outcome: Outcome, deadline: Duration) -> Outcome {
+    let Some((status, message)) = outcome.refusal() else { return outcome };
+    let retry_after = (status == 503).then_some(Duration::from_secs(1));
+    let response = head::refusal(status, message, retry_after, SystemTime::now());
+    client.write(response.as_bytes(), deadline).await.map_or_else(failed, |()| outcome)
+}
+
+/// `exit status: 1`, `signal: 15 (SIGTERM)`.
+fn describe(status: &io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}

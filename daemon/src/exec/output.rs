@@ -1,0 +1,116 @@
+//! `--http`: what a program prints, as the body of an HTTP response.
+
+use std::io;
+use std::process::ChildStdout;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::unix::pipe::Receiver;
+
+use super::Http;
+use super::program::Program;
+use crate::client::head::Framing;
+use crate::client::{ClientConn, WriteError};
+
+/// Bytes that are read and sent at a time.
+const PIECE: usize = 16 * 1024;
+
+/// Reads what a program prints and sends it to the client.
+#[derive(Debug)]
+pub(super) struct Output<'a> {
+    pub(super) client: &'a mut ClientConn,
+    pub(super) framing: Framing,
+    pub(super) http: &'a Http,
+    pub(super) write_deadline: Duration,
+}
+
+impl Output<'_> {
+    /// Sends everything up to the program's end. The head goes out with the first bytes: as long as there are none, the
+    /// response can still be an error.
+    ///
+    /// # Errors
+    /// When the client goes or takes nothing any more.
+    pub(super) async fn relay(&mut self, program: &Program, pipe: ChildStdout) -> Result<(), WriteError> {
+        let Ok(pipe) = Receiver::from_owned_fd(pipe.into()) else { return Ok(()) };
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = std::future::poll_fn(|context| self.client.poll_gone(context)) => {
+                    return Err(WriteError::Gone);
+                }
+                _ = pipe.readable() => false,
+                () = program.ended() => true,
+            };
+            match self.pass_on(&pipe).await? {
+                // The program may go on without its output.
+                Pass::End => return self.wait(program).await,
+                Pass::Some => {}
+                // Nothing more can come from the program; a process it has left behind does not count.
+                Pass::Nothing if ended => return Ok(()),
+                Pass::Nothing => {}
+            }
+        }
+    }
+
+    /// What follows the whole output of a program that has succeeded.
+    pub(super) async fn finish(&mut self) -> Result<(), WriteError> {
+        let mut out = Vec::new();
+        self.head(&mut out);
+        self.framing.write_end(&mut out);
+        self.client.write(&out, self.write_deadline).await
+    }
+
+    async fn pass_on(&mut self, pipe: &Receiver) -> Result<Pass, WriteError> {
+        let mut piece = Vec::with_capacity(PIECE);
+        match pipe.try_read_buf(&mut piece) {
+            Ok(0) => Ok(Pass::End),
+            Ok(_) => {
+                let mut out = Vec::new();
+                self.head(&mut out);
+                self.framing.write(&mut out, &piece);
+                self.client.write(&out, self.write_deadline).await?;
+                Ok(Pass::Some)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Pass::Nothing),
+            Err(_) => Ok(Pass::End),
+        }
+    }
+
+    async fn wait(&mut self, program: &Program) -> Result<(), WriteError> {
+        tokio::select! {
+            biased;
+            () = program.ended() => Ok(()),
+            () = std::future::poll_fn(|context| self.client.poll_gone(context)) => Err(WriteError::Gone),
+        }
+    }
+
+    /// Appends the head, unless it was sent.
+    fn head(&self, out: &mut Vec<u8>) {
+        if self.client.sent() > 0 {
+            return;
+        }
+        let framing = match self.framing {
+            Framing::Chunked => "Transfer-Encoding: chunked\r\n",
+            Framing::CloseDelimited => "",
+        };
+        // X-Accel-Buffering: nginx in front passes each piece on at once.
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n\
+             Date: {date}\r\n\
+             Content-Type: {content_type}\r\n\
+             X-Content-Type-Options: nosniff\r\n\
+             Cache-Control: no-cache\r\n\
+             X-Accel-Buffering: no\r\n\
+             {framing}\
+             Connection: close\r\n\r\n",
+            date = httpdate::fmt_http_date(SystemTime::now()),
+            content_type = self.http.content_type,
+        );
+        out.extend_from_slice(head.as_bytes());
+    }
+}
+
+enum Pass {
+    Some,
+    Nothing,
+    End,
+}
