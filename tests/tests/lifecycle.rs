@@ -78,6 +78,7 @@ impl Stream {
     fn open_with(mut client: Client, daemon: &Receiver) -> Self {
         client.get(&format!("/go.php?to={}", daemon.path().display()));
         let mut stream = Self { client, daemon: daemon.receive() };
+        stream.daemon.client.set_read_timeout(Some(PATIENCE)).expect("setting a read timeout");
         stream.daemon.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
         assert_eq!(stream.client.read_head().status, 200);
         stream.assert_lives();
