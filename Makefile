@@ -12,7 +12,7 @@ MODULE := $(RELEASE)/mod_socket_handoff.so
 DAEMON := $(RELEASE)/streaming-daemon
 
 .DEFAULT_GOAL := build
-.PHONY: help build install enable disable demo test bench-module setup clean
+.PHONY: help build install enable disable demo test bench-module bench-daemon setup clean
 
 help: ## this list
 	@echo 'Commands (plain `make` is `make build`):'
@@ -53,6 +53,10 @@ test: build ## formatting, lints and every test there is
 bench-module: build ## what the module costs Apache, in instructions and time
 	@scripts/setup-debian.sh test
 	cargo run --release --locked -p bench --bin bench-module
+
+bench-daemon: build ## what a stream costs the daemon: memory, time to the first byte, processor time
+	cargo build --release --locked -p bench
+	@$(RELEASE)/bench-daemon
 
 setup: ## installs what build, demo and test need (Debian); the others do so by themselves
 	@scripts/setup-debian.sh build demo test

@@ -1,6 +1,6 @@
-//! Measuring what the module costs Apache.
+//! Measuring what the module costs Apache, and what a stream costs the daemon ([`streams`]).
 //!
-//! [`case`] says what is compared, [`instructions`], [`syscalls`] and [`rate`] measure it, [`report`] writes the
+//! For the module, [`case`] says what is compared, [`instructions`], [`syscalls`] and [`rate`] measure it, [`report`] writes the
 //! tables. Servers and receivers are those of the end-to-end tests.
 #![forbid(unsafe_code)]
 
@@ -11,4 +11,5 @@ pub mod instructions;
 pub mod rate;
 pub mod report;
 pub mod request;
+pub mod streams;
 pub mod syscalls;

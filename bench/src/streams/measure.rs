@@ -1,0 +1,153 @@
+//! One function for each figure.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::clients::{self, Clients, hand_off, tcp_pair};
+use super::process::{Daemon, Process, sibling};
+
+/// New streams a second while streams pile up.
+const NEW_PER_SECOND: u32 = 1500;
+
+/// Streams of the paced measurements, and of the floor.
+pub const PACED_STREAMS: usize = 500;
+/// An event of each stream every so many milliseconds.
+pub const PACED_INTERVAL_MS: u64 = 20;
+/// Events of each stream: about ten seconds of them.
+const PACED_EVENTS: usize = 500;
+/// Bytes of an event, as in the floor.
+pub const EVENT_BYTES: usize = 60;
+
+/// Streams one after the other in the measurement without delay, a few at a time.
+const FAST_STREAMS: usize = 20_000;
+const FAST_AT_ONCE: usize = 16;
+
+/// What so many streams at once cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Level {
+    /// How many.
+    pub streams: usize,
+    /// (RSS with them - RSS without) / their number.
+    pub kib_per_stream: f64,
+    /// From handing the connection over to the first byte of the answer, median and 99th percentile.
+    pub ttfb_p50_ms: f64,
+    /// See above.
+    pub ttfb_p99_ms: f64,
+}
+
+/// A prompt that the mock backend answers with `words` events and `done`, its own words included.
+fn prompt(words: usize, length: usize) -> String {
+    let said = "You said:".split(' ').count();
+    let word = "w".repeat(length);
+    // Nothing in it needs to be escaped.
+    format!("{{\"prompt\":\"{}\"}}", vec![word; words - said].join(" "))
+}
+
+/// A question of 80 characters: 18 words and the end are 19 events.
+fn short_prompt() -> String {
+    prompt(18, 4)
+}
+
+/// Opens `streams` streams that say a word a second, 1,500 new ones a second.
+///
+/// # Errors
+/// When something fails.
+pub fn level(directory: &Path, streams: usize) -> Result<Level> {
+    let daemon = Daemon::start(directory, 1000)?;
+    let listener = clients::listener()?;
+    let (sockets, connections): (Vec<_>, Vec<_>) =
+        (0..streams).map(|_| tcp_pair(&listener)).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let mut clients = Clients::new(sockets)?;
+    let data = short_prompt();
+    let idle = daemon.process.resident_kib()?;
+    let start = Instant::now();
+    for (index, connection) in connections.into_iter().enumerate() {
+        clients.read_until(start + Duration::from_secs(1) * index as u32 / NEW_PER_SECOND)?;
+        clients.start(index);
+        hand_off(&daemon.socket, data.as_bytes(), &connection)?;
+    }
+    clients.read_first_bytes()?;
+    let full = daemon.process.resident_kib()?;
+    let times = clients.first_bytes();
+    ensure!(
+        start.elapsed() < Duration::from_secs(18),
+        "this machine is too slow: the first streams have ended"
+    );
+    let percentile = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    Ok(Level {
+        streams,
+        kib_per_stream: (full - idle) / streams as f64,
+        ttfb_p50_ms: percentile(0.50),
+        ttfb_p99_ms: percentile(0.99),
+    })
+}
+
+/// The daemon's processor time for a stream of 19 events that come at once, in microseconds.
+///
+/// # Errors
+/// When something fails.
+pub fn cpu_us_per_fast_stream(directory: &Path) -> Result<f64> {
+    let daemon = Daemon::start(directory, 0)?;
+    let listener = clients::listener()?;
+    let data = short_prompt();
+    let before = daemon.process.cpu_seconds();
+    for _ in 0..FAST_STREAMS / FAST_AT_ONCE {
+        let mut sockets = Vec::with_capacity(FAST_AT_ONCE);
+        for _ in 0..FAST_AT_ONCE {
+            let (socket, connection) = tcp_pair(&listener)?;
+            hand_off(&daemon.socket, data.as_bytes(), &connection)?;
+            sockets.push(socket);
+        }
+        let mut clients = Clients::new(sockets)?;
+        clients.read_all()?;
+        ensure!(clients.events() == 19 * FAST_AT_ONCE as u64, "{} events", clients.events());
+    }
+    Ok((daemon.process.cpu_seconds() - before) * 1e6 / FAST_STREAMS as f64)
+}
+
+/// The daemon's processor time for a million events of streams that say a word every 20 ms, in seconds.
+///
+/// # Errors
+/// When something fails.
+pub fn cpu_s_per_million_paced(directory: &Path) -> Result<f64> {
+    let daemon = Daemon::start(directory, PACED_INTERVAL_MS)?;
+    let listener = clients::listener()?;
+    let data = prompt(PACED_EVENTS, EVENT_BYTES - "data:  \n\n".len());
+    let mut sockets = Vec::with_capacity(PACED_STREAMS);
+    let before = daemon.process.cpu_seconds();
+    for _ in 0..PACED_STREAMS {
+        let (socket, connection) = tcp_pair(&listener)?;
+        hand_off(&daemon.socket, data.as_bytes(), &connection)?;
+        sockets.push(socket);
+    }
+    read_paced(Clients::new(sockets)?, &daemon.process, before)
+}
+
+/// The same for a process that does nothing but send.
+///
+/// # Errors
+/// When something fails.
+pub fn floor() -> Result<f64> {
+    let mut command = Command::new(sibling("send-floor")?);
+    command.stdin(Stdio::piped());
+    command.args([PACED_STREAMS, PACED_INTERVAL_MS as usize, PACED_EVENTS].map(|number| number.to_string()));
+    let mut floor = Process::start(command.stdout(Stdio::piped()))?;
+    let mut port = String::new();
+    BufReader::new(floor.output().context("its output")?).read_line(&mut port)?;
+    let address = (Ipv4Addr::LOCALHOST, port.trim().parse()?);
+    let sockets = (0..PACED_STREAMS).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
+    read_paced(Clients::new(sockets)?, &floor, 0.0)
+}
+
+/// Reads everything. Processor time is taken at the end, when the process has no more to do but still lives.
+fn read_paced(mut clients: Clients, process: &Process, before: f64) -> Result<f64> {
+    clients.read_all()?;
+    let events = clients.events();
+    ensure!(events >= (PACED_STREAMS * PACED_EVENTS) as u64, "{events} events only");
+    Ok((process.cpu_seconds() - before) * 1e6 / events as f64)
+}
