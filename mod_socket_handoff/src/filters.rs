@@ -2,10 +2,9 @@
 //!
 //! Two filters share the work. The *collector* stands before all content filters (DEFLATE, mod_headers, mod_cache): it
 //! finds the application's handoff headers and takes the body away. The *taker* stands after them: it sees headers that
-//! the operator's configuration added, and carries the handoff out. It is there only when there is a handoff, or a
-//! content filter that could add headers, so that most responses pay for one filter. Two more stand in on other paths:
-//! the *sink* swallows what is written after the request has been answered, the *stripper* takes the headers off error
-//! responses.
+//! the operator's configuration added, and carries the handoff out. It is there only where a content filter is, which
+//! could add headers; without one the collector does its work. Two more stand in on other paths: the *sink* swallows what
+//! is written after the request has been answered, the *stripper* takes the headers off error responses.
 
 use std::cell::RefCell;
 use std::os::unix::ffi::OsStrExt;
@@ -92,8 +91,7 @@ fn collect_first<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, headers: Handof
     let ended = brigade.has_end_of_stream();
     brigade.clear();
     match decision {
-        Err(refusal) => enter(request, Phase::Refused(refusal), FilterKind::Collector),
-        Ok(handoff) => {
+        Ok(handoff) if call.is_before_content_filter() => {
             request.forbid_caching();
             request.set_state(RequestState {
                 phase: RefCell::new(Phase::Planned(handoff)),
@@ -105,6 +103,8 @@ fn collect_first<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, headers: Handof
             call.pass(brigade);
             brigade.clear();
         }
+        // Nothing can change the headers any more: the taker's work is done here.
+        decision => enter(request, carry_out(request, decision), FilterKind::Collector),
     }
     settle(request, FilterKind::Collector, ended);
     Status::OK
@@ -123,11 +123,7 @@ pub(crate) fn take(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
             call.remove();
             return call.pass(brigade);
         };
-        let phase = match decision.and_then(|handoff| hand_off(request, handoff)) {
-            Ok(()) => Phase::Answered,
-            Err(refusal) => Phase::Refused(refusal),
-        };
-        enter(request, phase, FilterKind::Taker);
+        enter(request, carry_out(request, decision), FilterKind::Taker);
     }
     let ended = brigade.has_end_of_stream();
     brigade.clear();
@@ -199,17 +195,27 @@ fn final_decision<'r>(
     decide(request, &headers, brigade)
 }
 
-fn hand_off(request: Request<'_>, handoff: HandOff<'_>) -> Result<(), Refusal> {
-    execute::hand_off(request, handoff, request.server_config()).inspect_err(|refusal| {
-        if refusal.closes_connection() {
-            // At once: httpd would wait for the rest of the request body when the handler has returned.
-            request.connection().close_after_this_request();
+/// Hands off, if that is the decision, and tells how it went.
+fn carry_out<'r>(request: Request<'r>, decision: Result<HandOff<'r>, Refusal>) -> Phase<'r> {
+    let outcome = decision.and_then(|handoff| {
+        execute::hand_off(request, handoff, request.server_config())?;
+        Ok(handoff)
+    });
+    match outcome {
+        Ok(handoff) => {
+            request.note(c"handed-off");
+            let (path, bytes) = (handoff.socket, handoff.data.len());
+            request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
+            Phase::Answered
         }
-    })?;
-    request.note(c"handed-off");
-    let (path, bytes) = (handoff.socket, handoff.data.len());
-    request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
-    Ok(())
+        Err(refusal) => {
+            if refusal.closes_connection() {
+                // At once: httpd would wait for the rest of the request body when the handler has returned.
+                request.connection().close_after_this_request();
+            }
+            Phase::Refused(refusal)
+        }
+    }
 }
 
 /// Sends the error response that is due, if any, once the handler's output has ended. Only the filter that swallows this
