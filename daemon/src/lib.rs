@@ -25,9 +25,12 @@ pub mod exec;
 pub mod listener;
 pub mod live;
 pub mod logging;
+pub mod notify;
 pub mod open_files;
+pub mod places;
 pub mod receive;
 pub mod relay;
+pub mod reload;
 pub mod request;
 pub mod server;
 pub mod shutdown;
@@ -35,9 +38,17 @@ pub mod sse;
 pub mod stream;
 pub mod watched;
 
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
 pub use config::Config;
+use config::{Loaded, Sources};
 pub use listener::Listener;
 use listener::inherited::Inherited;
+use logging::Log;
+use notify::Notifier;
+use server::Shared;
 pub use server::serve;
 
 /// Why the daemon could not start. Each message names a cure.
@@ -49,20 +60,35 @@ pub enum StartError {
     /// The limit of open files leaves no room for streams.
     #[error(transparent)]
     OpenFiles(#[from] open_files::TooFew),
-    /// The runtime cannot watch the socket.
-    #[error("the socket cannot be watched: {0}")]
+    /// The runtime cannot watch the sockets or the signals.
+    #[error("the sockets or signals cannot be watched: {0}")]
     Watch(#[from] std::io::Error),
 }
 
-/// Listens on the sockets that were `inherited`, else as `config` says, and answers handoffs until `shutdown` completes; then drains.
+/// Listens on the sockets that were `inherited`, else as the configuration says, and answers handoffs until `shutdown`
+/// completes; then drains. At SIGHUP `sources` are read again.
 ///
 /// # Errors
 /// [`StartError`]: nothing was served.
 pub async fn run(
-    config: Config,
+    loaded: Loaded,
     inherited: Vec<Inherited>,
+    sources: &Sources,
+    log: &Log,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    let listener = Listener::open(inherited, &config.server)?;
-    serve(listener, config, shutdown).await
+    let listener = Listener::open(inherited, &loaded.config.server)?;
+    let shared = Arc::new(Shared::new(loaded.config, Notifier::from_environment()));
+    let mut hangup = signal(SignalKind::hangup())?;
+    let reload_at_hangup = async {
+        while hangup.recv().await.is_some() {
+            reload::reload(&shared, sources, log);
+        }
+    };
+    tokio::select! {
+        result = server::answer(listener, shared.clone(), shutdown) => result,
+        // These two never end.
+        () = reload_at_hangup => Ok(()),
+        () = shared.notify.keep_alive(|| shared.status()) => Ok(()),
+    }
 }

@@ -4,8 +4,9 @@
 use std::process::ExitCode;
 
 use streaming_daemon::cli::{self, Command, ConfigCommand, Serve};
-use streaming_daemon::config::{Loaded, example, report};
+use streaming_daemon::config::{Loaded, Sources, example, report};
 use streaming_daemon::listener::inherited::{self, Inherited};
+use streaming_daemon::logging::Log;
 use streaming_daemon::{commands, exec, logging, run, shutdown};
 
 fn main() -> ExitCode {
@@ -47,15 +48,15 @@ fn serve(flags: &Serve) -> ExitCode {
             return ExitCode::from(cli::CONFIG_ERROR);
         }
     };
-    logging::init(&loaded.config.logging);
+    let log = logging::init(&loaded.config.logging);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    answer(loaded, inherited)
+    answer(loaded, inherited, &sources, &log)
 }
 
 /// Answers handoffs until a signal comes.
-fn answer(loaded: Loaded, inherited: Vec<Inherited>) -> ExitCode {
+fn answer(loaded: Loaded, inherited: Vec<Inherited>, sources: &Sources, log: &Log) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -72,7 +73,7 @@ fn answer(loaded: Loaded, inherited: Vec<Inherited>) -> ExitCode {
             }
         };
         tokio::select! {
-            result = run(loaded.config, inherited, first) => match result {
+            result = run(loaded, inherited, sources, log, first) => match result {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!("{error}");

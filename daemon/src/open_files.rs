@@ -47,6 +47,19 @@ impl OpenFiles {
         Ok(Self { left: Arc::new(Semaphore::new(left.min(Semaphore::MAX_PERMITS))) })
     }
 
+    /// Says how many streams there is room for, and warns when that is less than are allowed.
+    pub fn tell(&self, max_connections: usize) {
+        // A stream keeps one descriptor, the client's; the second one of a handoff is closed once it is received.
+        let room = self.left.available_permits().saturating_sub(1);
+        tracing::info!("the limit of open files leaves room for {room} streams");
+        if room < max_connections {
+            tracing::warn!(
+                "server.max_connections is {max_connections}, but the limit of open files leaves room for {room} \
+                 streams; raise it (ulimit -n, or LimitNOFILE= in the unit)"
+            );
+        }
+    }
+
     /// Waits for room for one handoff.
     pub async fn room(&self) -> Room {
         match self.left.clone().acquire_many_owned(2).await {

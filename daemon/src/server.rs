@@ -4,7 +4,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,7 +11,9 @@ use crate::backend::{self, Backend};
 use crate::config::Config;
 use crate::listener::{Accepting, Listener};
 use crate::live::Live;
+use crate::notify::Notifier;
 use crate::open_files::{OpenFiles, Room};
+use crate::places::Places;
 use crate::{StartError, stream};
 
 /// How long accepting rests when the system has run out of descriptors or memory.
@@ -30,10 +31,44 @@ pub struct Shared {
     pub config: Live,
     /// Who answers.
     pub backend: Box<dyn Backend>,
-    /// A permit for each connection that may still be answered.
-    pub places: Semaphore,
+    /// The connections that are being answered.
+    pub places: Places,
+    /// The tasks of all connections, those too that have sent nothing yet.
+    pub streams: TaskTracker,
+    /// The way to systemd.
+    pub notify: Notifier,
     /// The parent of every stream's token: cancelled when the shutdown deadline is over.
     pub cancel: CancellationToken,
+}
+
+impl Shared {
+    /// For a daemon that begins.
+    #[must_use]
+    pub fn new(config: Config, notify: Notifier) -> Self {
+        Self {
+            backend: backend::from_config(&config.backend),
+            places: Places::default(),
+            streams: TaskTracker::new(),
+            notify,
+            cancel: CancellationToken::new(),
+            config: Live::new(config),
+        }
+    }
+
+    /// How many streams there are, for people.
+    #[must_use]
+    pub fn status(&self) -> String {
+        let draining = if self.streams.is_closed() { ", shutting down" } else { "" };
+        format!("{} streams{draining}", self.places.taken())
+    }
+
+    /// From now on these settings, for streams that begin later.
+    pub fn apply(&self, config: Config) {
+        self.config.replace(config);
+    }
+
+    /// Opens those logs anew that are files, after somebody has moved them away.
+    pub fn reopen_logs(&self) {}
 }
 
 /// Answers handoffs from `listener` until `shutdown` completes. Then accepts no more, lets the streams finish for
@@ -46,24 +81,31 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
+    answer(listener, Arc::new(Shared::new(config, Notifier::default())), shutdown).await
+}
+
+/// [`serve`] with what was made before.
+///
+/// # Errors
+/// [`StartError`]: nothing was served.
+pub async fn answer(
+    listener: Listener,
+    shared: Arc<Shared>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     let open_files = OpenFiles::new()?;
+    open_files.tell(shared.config.get().server.max_connections);
     let sockets = listener.to_string();
     let mut accepting = listener.start()?;
-    let shared = Arc::new(Shared {
-        backend: backend::from_config(&config.backend),
-        places: Semaphore::new(config.server.max_connections.min(Semaphore::MAX_PERMITS)),
-        cancel: CancellationToken::new(),
-        config: Live::new(config),
-    });
-    let streams = TaskTracker::new();
     tracing::info!("listening on {sockets}");
+    shared.notify.ready(&format!("listening on {sockets}"));
 
     let mut shutdown = pin!(shutdown);
     let mut shortage = Shortage::default();
     while let Some(room) = until(&mut shutdown, shortage.room(&open_files)).await {
         match until(&mut shutdown, accepting.accept()).await {
             Some(Ok(peer)) => {
-                streams.spawn(stream::serve(peer, room, shared.clone()));
+                shared.streams.spawn(stream::serve(peer, room, shared.clone()));
             }
             Some(Err(errno)) => {
                 shortage.log(&format!("accepting handoffs failed: {errno}"));
@@ -72,7 +114,7 @@ pub async fn serve(
             None => break,
         }
     }
-    drain(&mut accepting, &open_files, &shared, &streams).await;
+    drain(&mut accepting, &open_files, &shared).await;
     Ok(())
 }
 
@@ -88,15 +130,12 @@ async fn until<T>(
     }
 }
 
-async fn drain(
-    accepting: &mut Accepting,
-    open_files: &OpenFiles,
-    shared: &Arc<Shared>,
-    streams: &TaskTracker,
-) {
+async fn drain(accepting: &mut Accepting, open_files: &OpenFiles, shared: &Arc<Shared>) {
     let config = shared.config.get();
     let server = &config.server;
+    let streams = &shared.streams;
     accepting.stop();
+    shared.notify.stopping("shutting down: streams may finish");
     tracing::info!(
         "shutting down: {} streams may finish within {:?}; a second signal ends them",
         streams.len(),

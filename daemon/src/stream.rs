@@ -49,14 +49,14 @@ pub async fn serve(peer: Peer, mut room: Room, shared: Arc<Shared>) {
     // One token a stream: whatever ends it early, ends everything it waits for.
     let cancel = shared.cancel.child_token();
     // Counts until the connection is closed.
-    let place = shared.places.try_acquire();
+    let place = shared.places.try_take(config.server.max_connections);
     let outcome = match request {
         Err(wrong) => {
             tracing::warn!(reason = "bad_request", "{wrong}");
             let refusal = Refusal { status: 400, message: wrong.to_string(), retry_after: None };
             refuse(&mut client, &refusal, Outcome::BadRequest, &config).await
         }
-        Ok(_) if place.is_err() => {
+        Ok(_) if place.is_none() => {
             let message = "all connections are in use; please ask again in a moment".to_owned();
             let refusal = Refusal { status: 503, message, retry_after: Some(RETRY_WHEN_FULL) };
             refuse(&mut client, &refusal, Outcome::AtCapacity, &config).await
@@ -144,21 +144,13 @@ fn log_failure(failure: &Failure) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend;
-    use crate::live::Live;
+    use crate::notify::Notifier;
     use crate::open_files::OpenFiles;
-    use tokio::sync::Semaphore;
 
     /// The task is what a silent stream costs, beside the answer and what kernel and runtime keep.
     #[tokio::test]
     async fn the_task_of_a_stream_stays_small() {
-        let config = Config::default();
-        let shared = Arc::new(Shared {
-            backend: backend::from_config(&config.backend),
-            places: Semaphore::new(1),
-            cancel: CancellationToken::new(),
-            config: Live::new(config),
-        });
+        let shared = Arc::new(Shared::new(Config::default(), Notifier::default()));
         let room = OpenFiles::new().unwrap().room().await;
         let connection = std::fs::File::open("/dev/null").unwrap().into();
         let peer = Peer { connection, socket_type: handoff_protocol::SocketType::SeqPacket };

@@ -4,12 +4,13 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use common::Daemon;
 use streaming_daemon::Listener;
+use streaming_daemon::config::Server;
 use streaming_daemon::listener::Endpoint;
 use tempfile::TempDir;
 
@@ -129,4 +130,76 @@ fn the_file_of_a_successor_stays() {
     let _new = bind(&path).unwrap();
     drop(old);
     common::connect(&path);
+}
+
+#[test]
+fn a_stream_socket_stands_beside_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Server {
+        socket_path: directory.path().join("seqpacket.sock"),
+        stream_socket_path: Some(directory.path().join("stream.sock")),
+        socket_mode: 0o600,
+        ..Server::default()
+    };
+    let listener = Listener::open(Vec::new(), &config).unwrap();
+    common::connect(&config.socket_path);
+    let stream = config.stream_socket_path.unwrap();
+    std::os::unix::net::UnixStream::connect(&stream).unwrap();
+    assert_eq!(fs::metadata(&stream).unwrap().permissions().mode() & 0o7777, 0o600);
+    drop(listener);
+    assert!(!stream.exists() && !config.socket_path.exists());
+}
+
+#[tokio::test]
+async fn handoffs_on_both_sockets_are_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let stream = directory.path().join("stream.sock");
+    let mut daemon = Daemon::start(|config| config.server.stream_socket_path = Some(stream.clone()));
+    for _ in 0..3 {
+        assert!(daemon.ask("{}").await.is_done());
+        let (client, connection) = common::tcp_pair();
+        let module = std::os::unix::net::UnixStream::connect(&stream).unwrap();
+        common::hand_off_over(module.into(), b"{\"prompt\":\"x\"}", connection);
+        client.set_nonblocking(true).unwrap();
+        let client = tokio::net::TcpStream::from_std(client).unwrap();
+        assert!(common::response::read(client).await.is_done());
+    }
+    daemon.stop();
+    daemon.ended().await;
+    assert!(!stream.exists());
+}
+
+#[test]
+fn when_one_socket_cannot_be_made_none_is_left() {
+    let (_directory, path) = place();
+    let config = Server {
+        socket_path: path.clone(),
+        stream_socket_path: Some("/no/such/directory/x.sock".into()),
+        ..Server::default()
+    };
+    assert!(Listener::open(Vec::new(), &config).unwrap_err().to_string().contains("/no/such/directory"));
+    assert!(!path.exists());
+}
+
+#[test]
+fn the_file_has_the_group_that_was_asked_for() {
+    let (_directory, path) = place();
+    let endpoint =
+        |group: &str| Endpoint { group: Some(group.to_owned()), ..Endpoint::new(path.clone(), 0o660) };
+    // What everybody may do: the own group.
+    let own = rustix::process::getegid().as_raw();
+    drop(Listener::bind(&endpoint(&own.to_string())).unwrap());
+    let foreign = Listener::bind(&endpoint("12345"));
+    match foreign {
+        Ok(_) => {
+            let metadata = fs::metadata(&path).unwrap();
+            assert_eq!((metadata.gid(), metadata.permissions().mode() & 0o7777), (12345, 0o660));
+        }
+        Err(error) => assert!(error.to_string().contains("add the daemon's user to it"), "{error}"),
+    }
+    let unknown = Listener::bind(&endpoint("no-such-group")).unwrap_err().to_string();
+    assert!(
+        unknown.contains("no group \"no-such-group\"") && unknown.contains("server.socket_group"),
+        "{unknown}"
+    );
 }

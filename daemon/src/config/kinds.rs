@@ -270,7 +270,7 @@ impl Kind for Address {
 impl Kind for LogLevel {
     type Value = String;
     fn read(raw: &Raw) -> Result<String, String> {
-        let text = raw.text().filter(|text| !text.is_empty() && crate::logging::filter(text).is_ok());
+        let text = raw.text().filter(|text| crate::logging::is_level(text));
         let words = "error, warn, info, debug, trace, off, or directives such as \"info,streaming_daemon::relay=debug\"";
         Ok(text.ok_or(words)?.to_owned())
     }

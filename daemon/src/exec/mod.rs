@@ -96,7 +96,7 @@ impl Options {
 pub fn main(options: Options) -> ExitCode {
     // First, so that the descriptor of handoff data gets a low number: shells can name those below 10 only.
     let slot = Slot::new();
-    logging::init(&logging::for_command(options.debug));
+    let _log = logging::init(&logging::for_command(options.debug));
     let slot = match slot {
         Ok(slot) => slot,
         Err(error) => return failure(&format!("/dev/null cannot be opened: {error}")),

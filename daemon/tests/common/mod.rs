@@ -101,7 +101,12 @@ pub fn hand_off(path: &Path, data: &[u8]) -> TcpStream {
 
 /// Does the module's part: one connection, one message.
 pub fn hand_off_connection(path: &Path, data: &[u8], connection: OwnedFd) {
-    scm::send(connect(path), v1::encode(data), connection.as_fd(), Wait::Yes).unwrap();
+    hand_off_over(connect(path), data, connection);
+}
+
+/// The same over a connection that exists.
+pub fn hand_off_over(module: OwnedFd, data: &[u8], connection: OwnedFd) {
+    scm::send(module, v1::encode(data), connection.as_fd(), Wait::Yes).unwrap();
 }
 
 /// Asks again and again, with a deadline, until `condition` holds.

@@ -14,6 +14,8 @@ pub struct Process {
     pub path: PathBuf,
     child: Child,
     log: mpsc::Receiver<String>,
+    /// The lines that [`Process::log_line`] has read.
+    read: Vec<String>,
     _directory: tempfile::TempDir,
 }
 
@@ -33,7 +35,15 @@ impl Process {
         Self::spawn(command)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    /// Starts the program as `command` says, with `--socket` behind it; it listens when this returns.
+    pub fn spawn(command: Command) -> Self {
+        let mut process = Self::spawn_quietly(command);
+        process.log_line("listening on ");
+        process
+    }
+
+    /// The same without waiting.
+    pub fn spawn_quietly(mut command: Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("daemon.sock");
         let mut child =
@@ -44,9 +54,7 @@ impl Process {
         std::thread::spawn(move || {
             stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
         });
-        let mut process = Self { path, child, log, _directory: directory };
-        process.log_line("listening on ");
-        process
+        Self { path, child, log, read: Vec::new(), _directory: directory }
     }
 
     /// Reads the log up to a line that contains `text`, and returns that line.
@@ -54,10 +62,16 @@ impl Process {
         loop {
             let line =
                 self.log.recv_timeout(SOON).unwrap_or_else(|_| panic!("nothing in the log has {text:?}"));
+            self.read.push(line.clone());
             if line.contains(text) {
                 return line;
             }
         }
+    }
+
+    /// Whether a line that was read so far contains `text`.
+    pub fn said(&self, text: &str) -> bool {
+        self.read.iter().any(|line| line.contains(text))
     }
 
     pub fn signal(&self, signal: Signal) {

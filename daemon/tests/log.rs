@@ -1,0 +1,63 @@
+//! The log of the real program.
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
+
+mod common;
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use common::process::Process;
+use common::{eventually, hand_off};
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streaming-daemon"));
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn as_json_each_line_is_an_object() {
+    let mut command = command(&["--delay", "0"]);
+    command.env("DAEMON_LOGGING_FORMAT", "json");
+    let mut process = Process::spawn(command);
+    hand_off(&process.path, b"{\"request_id\":\"r1\"}").read_to_string(&mut String::new()).unwrap();
+    let line = process.log_line("stream finished");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["request_id"], "r1");
+    assert_eq!(line["message"], "stream finished");
+}
+
+#[test]
+fn a_warning_of_the_settings_is_in_the_log() {
+    let mut command = command(&[]);
+    command.env("DAEMON_SOCKET_PTH", "/x");
+    // The line comes before the one that `spawn` waits for.
+    let process = Process::spawn(command);
+    assert!(process.said("did you mean DAEMON_SOCKET_PATH?"));
+}
+
+#[test]
+fn a_full_pipe_holds_no_stream_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("daemon.sock");
+    let (_nobody_reads, stderr) = rustix::pipe::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&stderr, 4096).unwrap();
+    let mut child = command(&["--delay", "0", "--debug", "--socket"])
+        .arg(&path)
+        .stderr(Stdio::from(stderr))
+        .spawn()
+        .unwrap();
+    eventually(common::SOON, "it listens", || {
+        std::os::unix::net::UnixStream::connect(&path).is_err_and(|error| error.raw_os_error() == Some(91))
+    });
+    // Some 200 bytes each: the pipe is full after 20.
+    for _ in 0..200 {
+        let mut answer = String::new();
+        hand_off(&path, b"{}").read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("[DONE]"));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+        .unwrap();
+    eventually(common::SOON, "it ends all the same", || child.try_wait().unwrap().is_some());
+}

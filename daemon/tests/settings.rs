@@ -1,0 +1,377 @@
+//! Where settings come from, and what the operator is told about them: flags over environment over file over defaults.
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use streaming_daemon::config::kinds::Raw;
+use streaming_daemon::config::{Config, Loaded, Origin, Sources, example, file, keys};
+use tempfile::TempDir;
+
+/// The example of the first daemon that read such a file, by the letter.
+const FIRST_FILE: &str = r#"[server]
+socket_path = "/var/run/streaming-daemon-rs.sock"
+socket_mode = "0o666"
+max_connections = 100000
+handoff_timeout_secs = 5
+write_timeout_secs = 30
+shutdown_timeout_secs = 120
+
+[backend]
+provider = "mock"  # or "openai"
+default_model = "gpt-4o"
+timeout_secs = 120
+
+[backend.openai]
+api_base = "https://api.openai.com/v1"
+pool_max_idle_per_host = 100
+
+[metrics]
+enabled = true
+listen_addr = "127.0.0.1:9090"
+
+[logging]
+level = "info"
+format = "pretty"  # or "json"
+"#;
+
+fn write(text: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("daemon.toml");
+    fs::write(&path, text).unwrap();
+    (directory, path)
+}
+
+fn load(text: &str, environment: &[(&str, &str)], flags: &[(&'static str, &'static str, &str)]) -> Loaded {
+    try_load(text, environment, flags).unwrap()
+}
+
+fn try_load(
+    text: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&'static str, &'static str, &str)],
+) -> Result<Loaded, String> {
+    let (_directory, path) = write(text);
+    let sources = Sources {
+        file: Some(path),
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        flags: flags.iter().map(|(flag, key, value)| (*flag, *key, (*value).to_owned())).collect(),
+        benchmark: false,
+    };
+    sources.load().map_err(|error| error.to_string())
+}
+
+fn message(text: &str) -> String {
+    try_load(text, &[], &[]).unwrap_err()
+}
+
+/// A value for each key that is not its default, as a source of text has it.
+fn another(key: &keys::Key) -> &'static str {
+    match (key.section, key.name) {
+        (_, "socket_path" | "stream_socket_path" | "admin_socket_path") => "/another/path.sock",
+        (_, "socket_mode") => "0600",
+        (_, "socket_group") => "www-data",
+        (_, "half_close") => "keep",
+        (_, "provider") => "typing",
+        (_, "default_model") => "another-model",
+        (_, "api_base") => "http://127.0.0.1:1/v1",
+        (_, "api_key") => "sk-secret",
+        (_, "http2_enabled") => "false",
+        (_, "enabled" | "insecure_ssl") => "true",
+        (_, "listen_addr") => "[::1]:9",
+        (_, "level") => "warn",
+        ("sse" | "logging", "format") | (_, "access_log_format") => "json",
+        (_, "access_log") => "/var/log/access.log",
+        _ => "7",
+    }
+}
+
+#[test]
+fn the_first_file_is_accepted_by_the_letter() {
+    let config = load(FIRST_FILE, &[], &[]).config;
+    let mut expected = Config::default();
+    expected.server.socket_path = "/var/run/streaming-daemon-rs.sock".into();
+    expected.server.socket_mode = 0o666;
+    expected.metrics.enabled = true;
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn each_key_has_its_variables() {
+    for (index, key) in keys::KEYS.iter().enumerate() {
+        let value = another(key);
+        for name in key.environment() {
+            let loaded = load("", &[(&name, value)], &[]);
+            assert_eq!(loaded.origins[index], Origin::Environment(name.clone()), "{name}");
+            let same = (key.same)(&loaded.config, &Config::default());
+            assert!(!same, "{name} does not set {}", key.path());
+            assert_eq!(loaded.warnings, Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn the_established_variables_are_there() {
+    let established = [
+        ("DAEMON_SOCKET_PATH", "server.socket_path"),
+        ("DAEMON_BACKEND_PROVIDER", "backend.provider"),
+        ("DAEMON_MAX_CONNECTIONS", "server.max_connections"),
+        ("MAX_CONNECTIONS", "server.max_connections"),
+        ("DAEMON_LOG_LEVEL", "logging.level"),
+        ("DAEMON_TOKEN_DELAY_MS", "backend.token_delay_ms"),
+        ("DAEMON_METRICS_ENABLED", "metrics.enabled"),
+        ("DAEMON_METRICS_ADDR", "metrics.listen_addr"),
+        ("DAEMON_SSE_FORMAT", "sse.format"),
+        ("RUST_LOG", "logging.level"),
+        ("OPENAI_API_KEY", "backend.openai.api_key"),
+        ("OPENAI_API_BASE", "backend.openai.api_base"),
+        ("OPENAI_HTTP2_ENABLED", "backend.openai.http2_enabled"),
+        ("DAEMON_SERVER_WRITE_TIMEOUT_SECS", "server.write_timeout_secs"),
+        ("DAEMON_BACKEND_OPENAI_POOL_MAX_IDLE_PER_HOST", "backend.openai.pool_max_idle_per_host"),
+    ];
+    for (name, path) in established {
+        let key = &keys::KEYS[keys::find(path).unwrap()];
+        assert!(key.environment().any(|known| known == name), "{name}");
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_flags_over_both() {
+    let file = "[server]\nmax_connections = 1\n[backend]\ntoken_delay_ms = 1\ntimeout_secs = 1";
+    let environment = [("DAEMON_MAX_CONNECTIONS", "2"), ("DAEMON_TOKEN_DELAY_MS", "2")];
+    let loaded = load(file, &environment, &[("--max-connections", "server.max_connections", "3")]);
+    assert_eq!(loaded.config.server.max_connections, 3);
+    assert_eq!(loaded.config.backend.token_delay.as_millis(), 2);
+    assert_eq!(loaded.config.backend.timeout.as_secs(), 1);
+    assert_eq!(loaded.config.server.write_timeout.as_secs(), 30);
+}
+
+#[test]
+fn of_two_variables_for_a_key_the_full_name_wins_and_the_other_is_told() {
+    let loaded = load("", &[("MAX_CONNECTIONS", "1"), ("DAEMON_SERVER_MAX_CONNECTIONS", "2")], &[]);
+    assert_eq!(loaded.config.server.max_connections, 2);
+    assert_eq!(
+        loaded.warnings,
+        ["MAX_CONNECTIONS is not used, since DAEMON_SERVER_MAX_CONNECTIONS is set too"]
+    );
+    // RUST_LOG is for the moment.
+    let loaded = load("", &[("DAEMON_LOGGING_LEVEL", "warn"), ("RUST_LOG", "debug")], &[]);
+    assert_eq!(loaded.config.logging.level, "debug");
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let loaded = load("", &[("DAEMON_MAX_CONNECTIONS", ""), ("RUST_LOG", "")], &[]);
+    assert_eq!(loaded.config, Config::default());
+}
+
+#[test]
+fn a_variable_that_nobody_reads_is_told_with_the_nearest() {
+    let loaded = load("", &[("DAEMON_MAX_CONECTIONS", "5"), ("PATH", "/bin"), ("DAEMON_X", "1")], &[]);
+    assert_eq!(loaded.warnings.len(), 2);
+    assert!(loaded.warnings[0].ends_with("DAEMON_MAX_CONECTIONS; did you mean DAEMON_MAX_CONNECTIONS?"));
+    assert!(loaded.warnings[1].starts_with("nobody reads the environment variable DAEMON_X"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
+    let text = message("[server]\n\nmax_conections = 5\n");
+    assert!(
+        text.ends_with(
+            "daemon.toml:3: unknown key max_conections in [server]; did you mean max_connections?"
+        )
+    );
+    let text = message("[server]\ntoken_delay_ms = 5\n");
+    assert!(text.ends_with(":2: unknown key token_delay_ms in [server]; it belongs to [backend]"), "{text}");
+    let text = message("socket_path = \"/x\"");
+    assert!(text.ends_with(":1: unknown key socket_path in no section; it belongs to [server]"), "{text}");
+    let text = message("[sever]\nsocket_path = \"/x\"");
+    assert!(text.ends_with(":1: unknown section [sever]; did you mean [server]?"), "{text}");
+    let text = message("[backend.opnai]\n");
+    assert!(text.ends_with("unknown section [backend.opnai]; did you mean [backend.openai]?"), "{text}");
+    let text = message("[server]\nzebra = 1");
+    assert!(text.ends_with("`streaming-daemon config example` lists all"), "{text}");
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_line() {
+    let text = message("[server]\nsocket_path = /var/run/x.sock\n");
+    assert!(text.contains("daemon.toml:2: "), "{text}");
+    let text = message("[server]\nmax_connections = 1\nmax_connections = 2\n");
+    assert!(text.contains("daemon.toml:3: duplicate key"), "{text}");
+}
+
+#[test]
+fn a_wrong_value_is_told_with_what_is_allowed_and_never_quoted() {
+    for (line, expected) in [
+        ("max_connections = 0", "has to be a whole number from 1"),
+        ("max_connections = \"5\"", "has to be a whole number from 1"),
+        ("max_connections = 1.5", "has to be a whole number from 1"),
+        ("write_timeout_secs = 0", "has to be a number of seconds above 0"),
+        ("write_timeout_secs = -1", "has to be a number of seconds above 0"),
+        ("write_timeout_secs = nan", "has to be a number of seconds above 0"),
+        ("stream_timeout_secs = inf", "has to be a number of seconds (0 for off)"),
+        ("socket_path = \"\"", "has to be a path"),
+        ("socket_path = [1]", "has to be a path"),
+        ("socket_mode = 888", "has to be octal"),
+        ("socket_mode = \"0o1777\"", "has to be octal"),
+        ("half_close = \"keeep\"", "has to be \"gone\" or \"keep\"; did you mean \"keep\"?"),
+    ] {
+        let text = message(&format!("[server]\n{line}"));
+        assert!(text.contains("daemon.toml:2) ") && text.contains(expected), "{line}: {text}");
+    }
+    let secret = "[backend.openai]\napi_key = \"sk secret\"";
+    assert!(message(secret).contains("backend.openai.api_key") && !message(secret).contains("secret\""));
+    assert!(message("[logging]\nlevel = \"loud\"").contains("has to be error, warn, info"));
+    assert!(message("[metrics]\nlisten_addr = \"9090\"").contains("127.0.0.1:9090"));
+}
+
+#[test]
+fn a_mode_is_octal_quoted_or_not() {
+    for mode in ["\"0o640\"", "\"0640\"", "\"640\"", "640", "0o640"] {
+        assert_eq!(
+            load(&format!("[server]\nsocket_mode = {mode}"), &[], &[]).config.server.socket_mode,
+            0o640
+        );
+    }
+}
+
+#[test]
+fn zero_and_the_empty_string_mean_none() {
+    let file = "[server]\nstream_timeout_secs = 0\nheartbeat_secs = 0\nmax_streams_per_user = 0\n\
+                stream_socket_path = \"\"\nsocket_group = \"\"\n[logging]\naccess_log = \"off\"";
+    let mut expected = Config::default();
+    expected.server.heartbeat = None;
+    assert_eq!(load(file, &[], &[]).config, expected);
+}
+
+#[test]
+fn a_backend_of_later_is_refused_with_a_sentence() {
+    let text = message("[backend]\nprovider = \"openai\"");
+    assert!(text.contains("not available in this version; choose \"mock\" or \"typing\""), "{text}");
+}
+
+#[test]
+fn two_sockets_cannot_share_a_path() {
+    let text = message("[server]\nsocket_path = \"/a\"\nstream_socket_path = \"/a\"");
+    assert!(text.contains("two sockets have the path \"/a\""), "{text}");
+}
+
+#[test]
+fn the_example_has_every_key_and_its_default() {
+    let example = example::example();
+    // As it is it changes nothing …
+    assert_eq!(load(&example, &[], &[]).config, Config::default());
+    // … and with its values it says the defaults, each once.
+    let all: String = example
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let loaded = load(&all, &[], &[]);
+    assert_eq!(loaded.config, Config::default());
+    assert!(loaded.origins.iter().all(|origin| matches!(origin, Origin::File(..))));
+}
+
+#[test]
+fn the_file_that_is_installed_is_the_example() {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/daemon.toml");
+    assert_eq!(
+        fs::read_to_string(installed).unwrap(),
+        example::example(),
+        "run: streaming-daemon config example > conf/daemon.toml"
+    );
+}
+
+#[test]
+fn what_is_shown_is_read_back_as_the_same() {
+    for key in keys::KEYS.iter().filter(|key| key.name != "api_key") {
+        let mut config = Config::default();
+        (key.read)(&mut config, &Raw::Untyped(another(key).to_owned())).unwrap();
+        let text = format!("[{}]\n{} = {}", key.section, key.name, (key.show)(&config));
+        let entries = file::parse(Path::new("x"), &text).unwrap();
+        let mut again = Config::default();
+        (key.read)(&mut again, &entries[0].raw).unwrap();
+        assert_eq!(config, again, "{text}");
+    }
+}
+
+/// The real program, in an empty environment.
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streaming-daemon"));
+    command.args(arguments).env_clear().envs(environment.iter().copied()).output().unwrap()
+}
+
+fn checked(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = run(&[arguments, &["--check-config"]].concat(), environment);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn each_flag_sets_its_key() {
+    for (arguments, line) in [
+        (&["-s", "/x.sock"][..], "socket_path = \"/x.sock\""),
+        (&["--socket", "/x.sock"], "socket_path = \"/x.sock\""),
+        (&["-m", "0o640"], "socket_mode = \"0640\""),
+        (&["--mode", "640"], "socket_mode = \"0640\""),
+        (&["-b", "typing"], "provider = \"typing\""),
+        (&["--backend", "typing"], "provider = \"typing\""),
+        (&["-d"], "level = \"debug\""),
+        (&["--debug"], "level = \"debug\""),
+        (&["--delay", "7"], "token_delay_ms = 7"),
+        (&["--max-connections", "7"], "max_connections = 7"),
+        (&["--openai-base", "http://x/v1"], "api_base = \"http://x/v1\""),
+        (&["--format", "json"], "format = \"json\""),
+        (&["--benchmark"], "enabled = false"),
+    ] {
+        let report = checked(arguments, &[("RUST_LOG", "warn"), ("DAEMON_METRICS_ENABLED", "true")]);
+        let line = report.lines().find(|found| found.starts_with(line)).unwrap_or_else(|| panic!("{report}"));
+        assert!(line.contains("  # --"), "{line}");
+    }
+}
+
+#[test]
+fn the_report_tells_each_origin_and_no_secret() {
+    let (_directory, path) =
+        write("[backend.openai]\napi_key = \"sk-secret\"\n[server]\nheartbeat_secs = 0.5\n");
+    let path = path.to_str().unwrap();
+    let report = checked(&[path, "--delay", "9"], &[("MAX_CONNECTIONS", "5")]);
+    let line = |key: &str| {
+        let found = report.lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
+        found.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("max_connections"), "max_connections = 5 # environment MAX_CONNECTIONS");
+    assert_eq!(line("token_delay_ms"), "token_delay_ms = 9 # --delay");
+    assert_eq!(line("heartbeat_secs"), format!("heartbeat_secs = 0.5 # {path}:4"));
+    assert_eq!(line("socket_mode"), "socket_mode = \"0660\" # default");
+    assert_eq!(line("api_key"), format!("api_key = \"(hidden)\" # {path}:2"));
+    assert!(!report.contains("sk-secret"));
+}
+
+#[test]
+fn the_config_file_is_the_argument_without_a_name() {
+    let (_directory, path) = write(FIRST_FILE);
+    assert!(checked(&[path.to_str().unwrap()], &[]).contains("socket_mode = \"0666\""));
+    let output = run(&["/no/such/file.toml"], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read the configuration file"));
+}
+
+#[test]
+fn a_mistake_in_the_environment_is_no_usage_error() {
+    let output = run(&["--check-config"], &[("DAEMON_MAX_CONNECTIONS", "many")]);
+    assert_eq!(output.status.code(), Some(78));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("server.max_connections (environment DAEMON_MAX_CONNECTIONS) has to be"), "{text}");
+}
+
+#[test]
+fn the_program_prints_the_example() {
+    let output = run(&["config", "example"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), example::example());
+}
