@@ -7,6 +7,9 @@ export APXS
 
 LIBEXECDIR = $(shell $(APXS) -q LIBEXECDIR 2>/dev/null)
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+# Where systemd looks for units, below /usr/local too.
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 MODULE := $(RELEASE)/mod_socket_handoff.so
 DAEMON := $(RELEASE)/streaming-daemon
@@ -28,12 +31,19 @@ build: ## builds the Apache module and the daemon, installing what that needs (D
 $(MODULE) $(DAEMON):
 	$(MAKE) build
 
-install: | $(MODULE) $(DAEMON) ## installs both; DESTDIR is honoured
+install: | $(MODULE) $(DAEMON) ## installs both, with units for systemd and settings; DESTDIR is honoured
 	@test -n "$(LIBEXECDIR)" || { echo "$(APXS) can't be run. Run make setup, or name yours: make install APXS=..." >&2; exit 1; }
 	install -d "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(PREFIX)/bin"
 	install -m 0644 $(MODULE) "$(DESTDIR)$(LIBEXECDIR)/mod_socket_handoff.so"
 	install -m 0755 $(DAEMON) "$(DESTDIR)$(PREFIX)/bin/streaming-daemon"
 	ln -sf streaming-daemon "$(DESTDIR)$(PREFIX)/bin/fdrecv"
+	install -d "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(SYSCONFDIR)/streaming-daemon"
+	for unit in $(notdir $(wildcard conf/*.service conf/*.socket)); do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|; s|/etc/streaming-daemon/|$(SYSCONFDIR)/streaming-daemon/|' "conf/$$unit" > "$(DESTDIR)$(UNITDIR)/$$unit" || exit; \
+		chmod 0644 "$(DESTDIR)$(UNITDIR)/$$unit"; \
+	done
+	@# What an operator has changed stays.
+	test -e "$(DESTDIR)$(SYSCONFDIR)/streaming-daemon/daemon.toml" || install -m 0644 conf/daemon.toml "$(DESTDIR)$(SYSCONFDIR)/streaming-daemon/daemon.toml"
 
 enable: ## switches the installed module on (Debian); elsewhere says how to
 	@scripts/enable.sh enable

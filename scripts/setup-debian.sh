@@ -57,6 +57,8 @@ needed_by_test() {
     need openssl program openssl
     need chromium program chromium
     need python3 program python3
+    need systemd program systemd-analyze
+    need systemd program systemd-socket-activate
     need golang-go program go
     need strace program strace
     need valgrind program valgrind

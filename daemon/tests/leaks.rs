@@ -53,8 +53,21 @@ fn a_thousand_bad_messages_leak_nothing() {
 fn at_the_limit_of_open_files_handoffs_wait_and_none_is_lost() {
     let mut process = Process::start_with_open_files(100, &["--delay", "20"]);
     let clients: Vec<_> = (0..100).map(|_| hand_off(&process.path, br#"{"prompt":"x"}"#)).collect();
+    // It raised the soft limit to the hard one and told what that is enough for.
+    assert!(process.said("leaves room for "));
+    assert!(process.said("server.max_connections is 100000, but the limit of open files leaves room for"));
     process.log_line("at the limit of open files");
     for client in clients {
         assert!(whole_answer(client).ends_with("data: [DONE]\n\n"));
     }
+}
+
+#[test]
+fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    let mut command = std::process::Command::new("sh");
+    let script = "ulimit -Sn 70 && ulimit -Hn 1000 && exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_streaming-daemon"), "--max-connections", "900"]);
+    let process = Process::spawn(command);
+    assert!(process.said("leaves room for 9"), "64 in reserve, and a few that are open");
+    assert!(!process.said("raise it"));
 }

@@ -21,7 +21,21 @@ fn help_and_version_are_no_errors() {
     let help = run(&["-h"]);
     assert_eq!(help.status.code(), Some(0));
     let text = String::from_utf8(help.stdout).unwrap();
-    for flag in ["--socket", "--mode", "--backend", "--delay", "--max-connections", "--debug", "--version"] {
+    for flag in [
+        "[CONFIG]",
+        "-s, --socket <",
+        "-b, --backend <",
+        "-m, --mode <",
+        "-d, --debug",
+        "-h, --help",
+        "-V, --version",
+        "--delay <",
+        "--benchmark",
+        "--max-connections <",
+        "--openai-base <",
+        "--format <",
+        "--check-config",
+    ] {
         assert!(text.contains(flag), "{flag}");
     }
     assert_eq!(run(&["-V"]).stdout, format!("streaming-daemon {}\n", env!("CARGO_PKG_VERSION")).as_bytes());

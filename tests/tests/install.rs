@@ -76,6 +76,24 @@ fn install_puts_the_module_where_apxs_says_and_the_daemon_into_bin() {
 }
 
 #[test]
+fn install_brings_units_and_settings_and_keeps_changed_ones() {
+    let target = Target::new();
+    target.make_succeeds("install");
+    let unit =
+        |name: &str| fs::read_to_string(target.dir.path().join("usr/local/lib/systemd/system").join(name));
+    assert!(unit("streaming-daemon.service").unwrap().contains("ExecStart=/usr/local/bin/streaming-daemon "));
+    assert!(unit("streaming-daemon.socket").unwrap().contains("ListenSequentialPacket="));
+
+    let settings = target.dir.path().join("etc/streaming-daemon/daemon.toml");
+    let daemon = target.dir.path().join("usr/local/bin/streaming-daemon");
+    let checked = Command::new(&daemon).arg("--check-config").arg(&settings).output().unwrap();
+    assert!(checked.status.success());
+    fs::write(&settings, "# ours\n").unwrap();
+    target.make_succeeds("install");
+    assert_eq!(fs::read_to_string(&settings).unwrap(), "# ours\n");
+}
+
+#[test]
 fn enable_and_disable_switch_the_module_for_a2enmod() {
     if !Path::new("/usr/sbin/a2enmod").exists() {
         println!("no a2enmod here");

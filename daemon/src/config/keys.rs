@@ -1,10 +1,12 @@
 //! The table of all keys: what an operator can set, under which names, and what it means.
 
 use super::kinds::{
-    AccessLogPlace, Address, Boolean, Count, FileMode, Kind, Limit, LogLevel, Milliseconds, OneOf,
-    OptionalPath, OptionalSeconds, OptionalText, Path, Raw, Seconds, SecretText, Text, Url,
+    AccessLogPlace, Address, Boolean, Count, FileMode, Kind, Limit, LogLevel, OptionalPath, OptionalText,
+    Path, Raw, SecretText, Text, Url,
 };
 use super::settings::Config;
+use super::times::{Milliseconds, OptionalSeconds, Seconds};
+use super::words::OneOf;
 
 /// A key.
 pub struct Key {

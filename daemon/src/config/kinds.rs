@@ -1,11 +1,11 @@
-//! The kinds of values: how each is read from a source, and shown as TOML.
+//! The kinds of values: how each is read from a source, and shown as TOML. Times are in [`super::times`],
+//! those with a word for each value in [`super::words`].
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::settings::{AccessLog, AccessLogFormat, Format, HalfClose, LogFormat, Provider};
-use super::{Secret, nearest};
+use super::Secret;
+use super::settings::AccessLog;
 
 /// A value as a source has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,14 +25,14 @@ pub enum Raw {
 }
 
 impl Raw {
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Untyped(text) | Self::String(text) => Some(text),
             _ => None,
         }
     }
 
-    fn number(&self) -> Option<&str> {
+    pub(super) fn number(&self) -> Option<&str> {
         match self {
             Self::Untyped(text) | Self::Integer(text, 10) | Self::Float(text) => Some(text),
             _ => None,
@@ -71,12 +71,6 @@ pub enum FileMode {}
 pub enum Count {}
 /// A whole number; 0 is no limit.
 pub enum Limit {}
-/// Seconds, more than 0; decimals are allowed.
-pub enum Seconds {}
-/// Seconds; 0 is off.
-pub enum OptionalSeconds {}
-/// Whole milliseconds.
-pub enum Milliseconds {}
 /// true or false.
 pub enum Boolean {}
 /// An IP address and a port.
@@ -85,11 +79,6 @@ pub enum Address {}
 pub enum LogLevel {}
 /// A path, or a word.
 pub enum AccessLogPlace {}
-/// One of a few words.
-pub struct OneOf<T>(std::marker::PhantomData<T>);
-
-/// Longest time that can be set: a year, so that no clock overflows.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Kind for Text {
     type Value = String;
@@ -203,39 +192,6 @@ impl Kind for Limit {
     }
 }
 
-impl Kind for Seconds {
-    type Value = Duration;
-    fn read(raw: &Raw) -> Result<Duration, String> {
-        let time = seconds(raw).filter(|time| !time.is_zero());
-        Ok(time.ok_or("a number of seconds above 0, at most 31536000")?)
-    }
-    fn show(value: &Duration) -> String {
-        value.as_secs_f64().to_string()
-    }
-}
-
-impl Kind for OptionalSeconds {
-    type Value = Option<Duration>;
-    fn read(raw: &Raw) -> Result<Self::Value, String> {
-        let time = seconds(raw).ok_or("a number of seconds (0 for off), at most 31536000")?;
-        Ok((!time.is_zero()).then_some(time))
-    }
-    fn show(value: &Self::Value) -> String {
-        value.map_or_else(|| "0".to_owned(), |time| Seconds::show(&time))
-    }
-}
-
-impl Kind for Milliseconds {
-    type Value = Duration;
-    fn read(raw: &Raw) -> Result<Duration, String> {
-        let time = raw.number().and_then(whole).map(|ms| Duration::from_millis(ms as u64));
-        Ok(time.filter(|time| *time <= LONGEST).ok_or("a whole number of milliseconds, at most a year")?)
-    }
-    fn show(value: &Duration) -> String {
-        value.as_millis().to_string()
-    }
-}
-
 impl Kind for Boolean {
     type Value = bool;
     fn read(raw: &Raw) -> Result<bool, String> {
@@ -297,61 +253,13 @@ impl Kind for AccessLogPlace {
     }
 }
 
-/// A type with a word for each of its values.
-pub trait Words: Copy + PartialEq + 'static {
-    /// All of them.
-    const WORDS: &'static [(&'static str, Self)];
-}
-
-impl Words for Provider {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("mock", Self::Mock), ("typing", Self::Typing), ("openai", Self::OpenAi)];
-}
-impl Words for HalfClose {
-    const WORDS: &'static [(&'static str, Self)] = &[("gone", Self::Gone), ("keep", Self::Keep)];
-}
-impl Words for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
-}
-impl Words for LogFormat {
-    const WORDS: &'static [(&'static str, Self)] = &[("pretty", Self::Pretty), ("json", Self::Json)];
-}
-impl Words for AccessLogFormat {
-    const WORDS: &'static [(&'static str, Self)] = &[("combined", Self::Combined), ("json", Self::Json)];
-}
-
-impl<T: Words> Kind for OneOf<T> {
-    type Value = T;
-    fn read(raw: &Raw) -> Result<T, String> {
-        let names = || T::WORDS.iter().map(|(word, _)| *word);
-        let given = raw.text().unwrap_or_default();
-        if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == given) {
-            return Ok(*value);
-        }
-        let mut words = names().map(quoted).collect::<Vec<_>>().join(" or ");
-        if let Some(word) = nearest(given, names()) {
-            words += &format!("; did you mean {word:?}?");
-        }
-        Err(words)
-    }
-    fn show(value: &T) -> String {
-        let word = T::WORDS.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word);
-        quoted(word)
-    }
-}
-
-fn whole(text: &str) -> Option<usize> {
+pub(super) fn whole(text: &str) -> Option<usize> {
     // TOML and people write 100_000.
     text.replace('_', "").parse().ok()
 }
 
-fn seconds(raw: &Raw) -> Option<Duration> {
-    let seconds: f64 = raw.number()?.replace('_', "").parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= LONGEST)
-}
-
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

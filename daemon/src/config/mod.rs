@@ -3,7 +3,7 @@
 //! | what | where |
 //! |---|---|
 //! | the settings, as the rest of the daemon uses them | [`settings`] |
-//! | the table of keys: names, meaning, how each is read and shown | [`keys`], [`kinds`] |
+//! | the table of keys: names, meaning, how each is read and shown | [`keys`], [`kinds`], [`times`], [`words`] |
 //! | flags over environment over file over defaults | [`sources`], [`file`], [`environment`] |
 //! | what an operator reads: `--check-config`, `config example` | [`report`], [`example`] |
 //!
@@ -18,6 +18,8 @@ pub mod report;
 pub mod secret;
 pub mod settings;
 pub mod sources;
+pub mod times;
+pub mod words;
 
 pub use secret::Secret;
 pub use settings::{

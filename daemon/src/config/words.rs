@@ -1,0 +1,51 @@
+//! Values that are one of a few words.
+
+use super::kinds::{Kind, Raw, quoted};
+use super::nearest;
+use super::settings::{AccessLogFormat, Format, HalfClose, LogFormat, Provider};
+
+/// One of a few words.
+pub struct OneOf<T>(std::marker::PhantomData<T>);
+
+/// A type with a word for each of its values.
+pub trait Words: Copy + PartialEq + 'static {
+    /// All of them.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+impl Words for Provider {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("mock", Self::Mock), ("typing", Self::Typing), ("openai", Self::OpenAi)];
+}
+impl Words for HalfClose {
+    const WORDS: &'static [(&'static str, Self)] = &[("gone", Self::Gone), ("keep", Self::Keep)];
+}
+impl Words for Format {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+impl Words for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("pretty", Self::Pretty), ("json", Self::Json)];
+}
+impl Words for AccessLogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("combined", Self::Combined), ("json", Self::Json)];
+}
+
+impl<T: Words> Kind for OneOf<T> {
+    type Value = T;
+    fn read(raw: &Raw) -> Result<T, String> {
+        let names = || T::WORDS.iter().map(|(word, _)| *word);
+        let given = raw.text().unwrap_or_default();
+        if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == given) {
+            return Ok(*value);
+        }
+        let mut words = names().map(quoted).collect::<Vec<_>>().join(" or ");
+        if let Some(word) = nearest(given, names()) {
+            words += &format!("; did you mean {word:?}?");
+        }
+        Err(words)
+    }
+    fn show(value: &T) -> String {
+        let word = T::WORDS.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word);
+        quoted(word)
+    }
+}
