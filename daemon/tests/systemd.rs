@@ -5,12 +5,14 @@ mod common;
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::process::Process;
 use common::{SOON, hand_off, hand_off_connection, hand_off_over, tcp_pair};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streaming-daemon");
@@ -105,17 +107,30 @@ fn what_nobody_can_hand_off_to_is_refused() {
     assert!(text.contains("descriptor 1 from systemd") && text.contains("ListenSequentialPacket="), "{text}");
 }
 
+/// A daemon that gets a socket which the test keeps, as systemd does.
+fn sharing(socket: &OwnedFd) -> Process {
+    let mut command = Command::new("sh");
+    let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null";
+    command.args(["-c", script, PROGRAM, "--delay", "0"]).stdin(socket.try_clone().unwrap());
+    Process::spawn(command)
+}
+
 #[test]
 fn what_waits_in_the_socket_of_systemd_is_answered_by_the_successor() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut process, socket) = activated(directory.path(), &["--seqpacket"]);
-    process.log_line("Listening on");
-    assert!(whole(hand_off(&socket, b"{}")).contains("[DONE]"));
-    process.log_line("listening on");
-    process.signal(Signal::TERM);
-    process.log_line("shutting down");
-    // Connecting is possible until systemd closes the socket, which the end of this process does here.
-    assert!(process.ended().success());
+    let path = directory.path().join("systemd.sock");
+    let socket =
+        net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    net::listen(&socket, 10).unwrap();
+
+    let first = sharing(&socket);
+    assert!(whole(hand_off(&path, b"{}")).contains("[DONE]"));
+    first.signal(Signal::TERM);
+    assert!(first.ended().success());
+    let waiting = hand_off(&path, br#"{"prompt":"between two"}"#);
+    let _second = sharing(&socket);
+    assert!(whole(waiting).contains("data:  two"));
 }
 
 /// Receives until a message contains `text`.
