@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use proptest::prelude::*;
 use streaming_daemon::config::kinds::Raw;
 use streaming_daemon::config::{Config, Loaded, Origin, Sources, example, file, keys};
 use tempfile::TempDir;
@@ -296,6 +297,28 @@ fn what_is_shown_is_read_back_as_the_same() {
         let mut again = Config::default();
         (key.read)(&mut again, &entries[0].raw).unwrap();
         assert_eq!(config, again, "{text}");
+    }
+}
+
+proptest! {
+    /// Whatever somebody has in the file, the answer is a sentence.
+    #[test]
+    fn no_file_makes_the_reader_panic(text in "(\\[(server|backend\\.openai|x)\\]\n|[a-z_]{1,20}( ?= ?)?|[0-9.\"'\\[\\]{}\n#ü-]{1,5}){0,20}") {
+        if let Err(error) = file::parse(Path::new("x"), &text) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn no_value_makes_a_key_panic(text in "\\PC{0,30}") {
+        for key in keys::KEYS {
+            let mut config = Config::default();
+            if (key.read)(&mut config, &Raw::Untyped(text.clone())).is_ok() {
+                // And what was taken is shown as TOML that is taken again.
+                let shown = format!("[{}]\n{} = {}", key.section, key.name, (key.show)(&config));
+                prop_assert!(file::parse(Path::new("x"), &shown).is_ok(), "{shown}");
+            }
+        }
     }
 }
 
