@@ -46,6 +46,8 @@ pub enum Command {
     /// A test without Apache. Prints head and body as they come, without the framing of chunks. Exits with 0 when the
     /// answer was complete: a 200 whose last event is "done".
     Send(commands::send::Flags),
+    /// Shows how a running daemon is doing
+    Status(commands::status::Flags),
 }
 
 /// `streaming-daemon config …`

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+pub mod admin;
 pub mod backend;
 pub mod cli;
 pub mod client;
@@ -79,6 +80,16 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let listener = Listener::open(inherited, &loaded.config.server)?;
     let shared = Arc::new(Shared::new(loaded.config, Notifier::from_environment()));
+    let admin = match &shared.config.get().server.admin_socket_path {
+        Some(path) => Some(admin::bind(path)?),
+        None => None,
+    };
+    let answer_admin = async {
+        match admin {
+            Some(listener) => admin::serve(listener, &shared).await,
+            None => std::future::pending().await,
+        }
+    };
     let mut hangup = signal(SignalKind::hangup())?;
     let reload_at_hangup = async {
         while hangup.recv().await.is_some() {
@@ -87,6 +98,7 @@ pub async fn run(
     };
     tokio::select! {
         result = server::answer(listener, shared.clone(), shutdown) => result,
+        result = answer_admin => Ok(result?),
         // These two never end.
         () = reload_at_hangup => Ok(()),
         () = shared.notify.keep_alive(|| shared.status()) => Ok(()),

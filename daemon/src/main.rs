@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Example)) => print(&example::example()),
         Some(Command::Exec(flags)) => exec::main(flags.into()),
         Some(Command::Send(flags)) => commands::send::main(&flags),
+        Some(Command::Status(flags)) => commands::status::main(&flags),
         None => serve(&line.serve),
     }
 }

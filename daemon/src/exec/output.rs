@@ -1,15 +1,20 @@
 //! `--http`: what a program prints, as the body of an HTTP response.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::ChildStdout;
 use std::time::{Duration, SystemTime};
 
-use tokio::net::unix::pipe::Receiver;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::Http;
 use super::program::Program;
 use crate::client::head::Framing;
 use crate::client::{ClientConn, WriteError};
+use crate::watched::watch;
 
 /// Bytes that are read and sent at a time.
 const PIECE: usize = 16 * 1024;
@@ -30,23 +35,24 @@ impl Output<'_> {
     /// # Errors
     /// When the client goes or takes nothing any more.
     pub(super) async fn relay(&mut self, program: &Program, pipe: ChildStdout) -> Result<(), WriteError> {
-        let Ok(pipe) = Receiver::from_owned_fd(pipe.into()) else { return Ok(()) };
+        let Ok(pipe) = non_blocking(pipe.into()) else { return Ok(()) };
         loop {
-            let ended = tokio::select! {
+            // None: the program has ended.
+            let readable = tokio::select! {
                 biased;
                 () = std::future::poll_fn(|context| self.client.poll_gone(context)) => {
                     return Err(WriteError::Gone);
                 }
-                _ = pipe.readable() => false,
-                () = program.ended() => true,
+                readable = pipe.readable() => readable.ok(),
+                () = program.ended() => None,
             };
-            match self.pass_on(&pipe).await? {
+            match (self.pass_on(pipe.get_ref()).await?, readable) {
+                (Pass::Some, _) => {}
                 // The program may go on without its output.
-                Pass::End => return self.wait(program).await,
-                Pass::Some => {}
+                (Pass::End, _) => return self.wait(program).await,
                 // Nothing more can come from the program; a process it has left behind does not count.
-                Pass::Nothing if ended => return Ok(()),
-                Pass::Nothing => {}
+                (Pass::Nothing, None) => return Ok(()),
+                (Pass::Nothing, Some(mut readable)) => readable.clear_ready(),
             }
         }
     }
@@ -59,9 +65,10 @@ impl Output<'_> {
         self.client.write(&out, self.write_deadline).await
     }
 
-    async fn pass_on(&mut self, pipe: &Receiver) -> Result<Pass, WriteError> {
+    /// Asks the kernel, not the runtime: the news of a program's end can be here before that of its last words.
+    async fn pass_on(&mut self, pipe: &OwnedFd) -> Result<Pass, WriteError> {
         let mut piece = Vec::with_capacity(PIECE);
-        match pipe.try_read_buf(&mut piece) {
+        match rustix::io::retry_on_intr(|| rustix::io::read(pipe, spare_capacity(&mut piece))) {
             Ok(0) => Ok(Pass::End),
             Ok(_) => {
                 let mut out = Vec::new();
@@ -70,7 +77,7 @@ impl Output<'_> {
                 self.client.write(&out, self.write_deadline).await?;
                 Ok(Pass::Some)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Pass::Nothing),
+            Err(Errno::AGAIN) => Ok(Pass::Nothing),
             Err(_) => Ok(Pass::End),
         }
     }
@@ -107,6 +114,11 @@ impl Output<'_> {
         );
         out.extend_from_slice(head.as_bytes());
     }
+}
+
+fn non_blocking(pipe: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    watch(pipe, Interest::READABLE)
 }
 
 enum Pass {

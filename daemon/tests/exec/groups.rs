@@ -39,7 +39,8 @@ fn what_a_program_leaves_behind_is_ended_too() {
 fn when_the_time_is_up_the_group_is_ended() {
     let running = script(&["--timeout", "1"], FAMILY);
     let answer = whole(running.hand_off("{}"));
-    assert!(!pids(answer.trim()).iter().any(|pid| is_running(pid)));
+    let pids = pids(answer.trim());
+    eventually("both processes end", || !pids.iter().any(|pid| is_running(pid)));
     assert!(running.log_line("client finished").contains("outcome=\"timeout\""));
 }
 

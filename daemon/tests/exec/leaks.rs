@@ -1,6 +1,6 @@
 //! Many clients leave nothing behind.
 
-use super::harness::{eventually, script};
+use super::harness::{eventually, script, whole};
 
 #[test]
 fn a_thousand_clients_leak_neither_descriptors_nor_processes() {
@@ -12,7 +12,8 @@ fn a_thousand_clients_leak_neither_descriptors_nor_processes() {
             for (number, client) in clients.into_iter().enumerate() {
                 // Some leave at once.
                 if (round + number) % 4 != 0 {
-                    assert!(super::harness::whole(client).ends_with("done\n"));
+                    let answer = whole(client);
+                    assert!(answer.ends_with("done\n"), "{answer:?}");
                 }
             }
         }

@@ -11,3 +11,4 @@ mod leaks;
 mod limits;
 mod programs;
 mod send;
+mod status;
