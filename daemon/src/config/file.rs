@@ -112,3 +112,20 @@ fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
 fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever somebody has in the file, the answer is a sentence.
+        #[test]
+        fn no_file_makes_the_reader_panic(text in "(\\[(server|backend\\.openai|x)\\]\n|[a-z_]{1,20}( ?= ?)?|[0-9.\"'\\[\\]{}\n#ü-]{1,5}){0,20}") {
+            if let Err(error) = parse(Path::new("x"), &text) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+}

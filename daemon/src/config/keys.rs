@@ -152,3 +152,27 @@ pub static KEYS: &[Key] = &[
 pub fn find(path: &str) -> Option<usize> {
     KEYS.iter().position(|key| key.path() == path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::file;
+
+    proptest! {
+        #[test]
+        fn no_value_makes_a_key_panic(text in "\\PC{0,30}") {
+            for key in KEYS {
+                let mut config = Config::default();
+                if (key.read)(&mut config, &Raw::Untyped(text.clone())).is_ok() {
+                    // And what was taken is shown as TOML that is taken again.
+                    let shown = format!("[{}]\n{} = {}", key.section, key.name, (key.show)(&config));
+                    prop_assert!(file::parse(Path::new("x"), &shown).is_ok(), "{shown}");
+                }
+            }
+        }
+    }
+}
