@@ -78,6 +78,8 @@ pub async fn run(
     log: &Log,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
+    // First: until it is there, SIGHUP ends the process.
+    let mut hangup = signal(SignalKind::hangup())?;
     let listener = Listener::open(inherited, &loaded.config.server)?;
     let shared = Arc::new(Shared::new(loaded.config, Notifier::from_environment()));
     let admin = match &shared.config.get().server.admin_socket_path {
@@ -90,7 +92,6 @@ pub async fn run(
             None => std::future::pending().await,
         }
     };
-    let mut hangup = signal(SignalKind::hangup())?;
     let reload_at_hangup = async {
         while hangup.recv().await.is_some() {
             reload::reload(&shared, sources, log);
