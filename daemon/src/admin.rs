@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 
 use crate::config::keys::{self, KEYS};
 use crate::listener::{BindError, Endpoint, Listener};
+use crate::metrics::Format;
 use crate::server::Shared;
 
 /// How long one who has connected may take to read.
@@ -66,10 +67,10 @@ fn figures(shared: &Shared, started: Instant) -> String {
         "daemon_running_info{{version=\"{version}\",backend={backend}}} 1\n\
          daemon_uptime_seconds {uptime}\n\
          daemon_draining {draining}\n\
-         daemon_connections_active {active}\n",
+         {metrics}",
         version = env!("CARGO_PKG_VERSION"),
         uptime = started.elapsed().as_secs_f64(),
-        draining = u8::from(shared.streams.is_closed()),
-        active = shared.places.taken(),
+        draining = u8::from(shared.is_draining()),
+        metrics = shared.metrics.write(Format::Text, shared.access_log.lost()),
     )
 }

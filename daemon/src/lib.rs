@@ -8,9 +8,10 @@
 //! | accept a connection of the module | [`listener`], [`open_files`] |
 //! | receive the client's socket and the handoff data, within a deadline | [`receive`] |
 //! | understand the handoff data | [`request`] |
+//! | look whether there may be another stream | [`places`], [`limits`] |
 //! | open the backend's answer | [`backend`] |
 //! | send it, token by token, as events | [`relay`], [`sse`], [`client`] |
-//! | close gently, write the log line | [`client`], [`access_log`] |
+//! | count and log how it ended, close gently | [`outcome`], [`metrics`], [`access_log`], [`client`] |
 //!
 //! [`server`] starts a task for each accepted connection and drains them at the end; [`stream`] is that task.
 #![forbid(unsafe_code)]
@@ -23,11 +24,14 @@ pub mod client;
 pub mod commands;
 pub mod config;
 pub mod exec;
+pub mod limits;
 pub mod listener;
 pub mod live;
 pub mod logging;
+pub mod metrics;
 pub mod notify;
 pub mod open_files;
+pub mod outcome;
 pub mod places;
 pub mod receive;
 pub mod relay;
@@ -61,6 +65,9 @@ pub enum StartError {
     /// The limit of open files leaves no room for streams.
     #[error(transparent)]
     OpenFiles(#[from] open_files::TooFew),
+    /// The access log cannot be opened.
+    #[error(transparent)]
+    AccessLog(#[from] access_log::OpenError),
     /// The runtime cannot watch the sockets or the signals.
     #[error("the sockets or signals cannot be watched: {0}")]
     Watch(#[from] std::io::Error),
@@ -81,7 +88,7 @@ pub async fn run(
     // First: until it is there, SIGHUP ends the process.
     let mut hangup = signal(SignalKind::hangup())?;
     let listener = Listener::open(inherited, &loaded.config.server)?;
-    let shared = Arc::new(Shared::new(loaded.config, Notifier::from_environment()));
+    let shared = Arc::new(Shared::new(loaded.config, Notifier::from_environment())?);
     let admin = match &shared.config.get().server.admin_socket_path {
         Some(path) => Some(admin::bind(path)?),
         None => None,

@@ -2,15 +2,19 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::backend::{self, Backend};
+use crate::access_log::{self, AccessLog};
+use crate::backend::Backends;
 use crate::config::Config;
+use crate::limits::Limits;
 use crate::listener::{Accepting, Listener};
 use crate::live::Live;
+use crate::metrics::{Metrics, endpoint};
 use crate::notify::Notifier;
 use crate::open_files::{OpenFiles, Room};
 use crate::places::Places;
@@ -25,40 +29,62 @@ const SHORTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// After the streams were told to end: how long the last of them may take, beyond the gentle close.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
+/// How long the last lines of the access log may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// What all streams share.
 pub struct Shared {
     /// The settings of the moment.
     pub config: Live,
     /// Who answers.
-    pub backend: Box<dyn Backend>,
+    pub backends: Backends,
     /// The connections that are being answered.
     pub places: Places,
+    /// Who may have another stream.
+    pub limits: Limits,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where finished streams are told of.
+    pub access_log: AccessLog,
     /// The tasks of all connections, those too that have sent nothing yet.
     pub streams: TaskTracker,
     /// The way to systemd.
     pub notify: Notifier,
     /// The parent of every stream's token: cancelled when the shutdown deadline is over.
     pub cancel: CancellationToken,
+    draining: AtomicBool,
 }
 
 impl Shared {
     /// For a daemon that begins.
-    #[must_use]
-    pub fn new(config: Config, notify: Notifier) -> Self {
-        Self {
-            backend: backend::from_config(&config.backend),
+    ///
+    /// # Errors
+    /// The access log cannot be opened.
+    pub fn new(config: Config, notify: Notifier) -> Result<Self, access_log::OpenError> {
+        Ok(Self {
+            backends: Backends::new(&config.backend),
             places: Places::default(),
+            limits: Limits::default(),
+            metrics: Metrics::default(),
+            access_log: AccessLog::open(&config.logging)?,
+            draining: AtomicBool::new(false),
             streams: TaskTracker::new(),
             notify,
             cancel: CancellationToken::new(),
             config: Live::new(config),
-        }
+        })
+    }
+
+    /// Whether the daemon accepts no more handoffs.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// How many streams there are, for people.
     #[must_use]
     pub fn status(&self) -> String {
-        let draining = if self.streams.is_closed() { ", shutting down" } else { "" };
+        let draining = if self.is_draining() { ", shutting down" } else { "" };
         format!("{} streams{draining}", self.places.taken())
     }
 
@@ -68,7 +94,9 @@ impl Shared {
     }
 
     /// Opens those logs anew that are files, after somebody has moved them away.
-    pub fn reopen_logs(&self) {}
+    pub fn reopen_logs(&self) {
+        self.access_log.reopen();
+    }
 }
 
 /// Answers handoffs from `listener` until `shutdown` completes. Then accepts no more, lets the streams finish for
@@ -81,7 +109,7 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    answer(listener, Arc::new(Shared::new(config, Notifier::default())), shutdown).await
+    answer(listener, Arc::new(Shared::new(config, Notifier::default())?), shutdown).await
 }
 
 /// [`serve`] with what was made before.
@@ -94,11 +122,16 @@ pub async fn answer(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
     let open_files = OpenFiles::new()?;
-    open_files.tell(shared.config.get().server.max_connections);
+    let config = shared.config.get();
+    open_files.tell(config.server.max_connections);
     let sockets = listener.to_string();
     let mut accepting = listener.start()?;
     tracing::info!("listening on {sockets}");
     shared.notify.ready(&format!("listening on {sockets}"));
+    // Counting costs little; a measurement wants to be without the rest.
+    let metrics = (config.metrics.enabled && !config.benchmark).then_some(config.metrics.listen_addr);
+    let _endpoint =
+        metrics.map(|address| AbortOnDropHandle::new(tokio::spawn(endpoint::serve(address, shared.clone()))));
 
     let mut shutdown = pin!(shutdown);
     let mut shortage = Shortage::default();
@@ -115,6 +148,10 @@ pub async fn answer(
         }
     }
     drain(&mut accepting, &open_files, &shared).await;
+    shared.access_log.flush(LAST_LINES).await;
+    if config.benchmark {
+        println!("{}", shared.metrics.summary());
+    }
     Ok(())
 }
 
@@ -135,6 +172,7 @@ async fn drain(accepting: &mut Accepting, open_files: &OpenFiles, shared: &Arc<S
     let server = &config.server;
     let streams = &shared.streams;
     accepting.stop();
+    shared.draining.store(true, Ordering::Relaxed);
     shared.notify.stopping("shutting down: streams may finish");
     tracing::info!(
         "shutting down: {} streams may finish within {:?}; a second signal ends them",

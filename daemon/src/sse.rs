@@ -1,5 +1,30 @@
 //! Writes Server-Sent Events (WHATWG HTML, section 9.2). No IO.
 
+use crate::config::Format;
+
+/// A piece of the answer, in the format that the request asks for. Empty text is no event.
+pub fn piece(out: &mut Vec<u8>, format: Format, text: &str) {
+    match format {
+        Format::Text => self::text(out, text),
+        Format::Json => json(out, text),
+    }
+}
+
+/// A comment, which clients skip: it keeps proxies from closing a connection that is silent.
+pub fn keep_alive(out: &mut Vec<u8>) {
+    out.extend_from_slice(b": keep-alive\n\n");
+}
+
+/// A piece of the answer: `data: {"content":"<text>"}`. Empty text is no event.
+pub fn json(out: &mut Vec<u8>, text: &str) {
+    if !text.is_empty() {
+        out.extend_from_slice(b"data: {\"content\":");
+        // Writing text to memory does not fail.
+        let _ = serde_json::to_writer(&mut *out, text);
+        out.extend_from_slice(b"}\n\n");
+    }
+}
+
 /// A piece of the answer: `data: <text>`. Text of several lines (LF, CR or CRLF) becomes one event of several `data`
 /// lines, which the client joins with LF again. Empty text is no event.
 pub fn text(out: &mut Vec<u8>, text: &str) {
@@ -24,7 +49,7 @@ pub fn error(out: &mut Vec<u8>, message: &str) {
 fn data_lines(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
     loop {
-        let end = rest.find(['\n', '\r']);
+        let end = rest.bytes().position(|byte| byte == b'\n' || byte == b'\r');
         out.extend_from_slice(b"data: ");
         out.extend_from_slice(&rest.as_bytes()[..end.unwrap_or(rest.len())]);
         out.push(b'\n');
@@ -61,6 +86,24 @@ mod tests {
     #[test]
     fn no_text_is_no_event() {
         assert_eq!(event(""), "");
+        let mut out = Vec::new();
+        super::json(&mut out, "");
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn json_is_one_line_whatever_is_in_it() {
+        let mut out = Vec::new();
+        super::json(&mut out, "a\r\n\"ü\u{1}\u{2028}");
+        let expected = "data: {\"content\":\"a\\r\\n\\\"ü\\u0001\u{2028}\"}\n\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_comment_is_no_event() {
+        let mut out = Vec::new();
+        super::keep_alive(&mut out);
+        assert_eq!(out, b": keep-alive\n\n");
     }
 
     #[test]

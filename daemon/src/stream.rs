@@ -1,142 +1,242 @@
 //! One stream, from the module's connection to the log line: the task of each handoff.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use handoff_protocol::v1::ReceiveError;
-use tokio_util::sync::CancellationToken;
 
-use crate::access_log::{Finished, Outcome};
-use crate::backend::{BoxAnswer, Opening, Refusal};
-use crate::client::head::{self, Framing};
-use crate::client::{ClientConn, WriteError};
-use crate::config::Config;
+use crate::access_log::Finished;
+use crate::backend::{Opening, Refusal};
+use crate::client::ClientConn;
+use crate::client::framing::Framing;
+use crate::client::head::{self, Fields};
+use crate::config::{Config, Format};
+use crate::limits::Admission;
 use crate::listener::Peer;
 use crate::open_files::Room;
-use crate::receive::{self, Failure};
-use crate::relay;
-use crate::request::Request;
+use crate::outcome::{Failure, Limit, Outcome};
+use crate::places::Place;
+use crate::receive;
+use crate::relay::{self, End, Relay};
+use crate::request::{BadRequest, Request};
 use crate::server::Shared;
 
 /// When to ask again a daemon that is full. Streams end all the time.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 
+/// When to ask again for somebody who has many streams already: their own have to end first.
+const RETRY_AT_LIMIT: Duration = Duration::from_secs(5);
+
+/// What is told of a stream in the end, and what its head needs. On the heap: it is touched at both ends only.
+struct Story {
+    time: SystemTime,
+    started: Instant,
+    client: Option<IpAddr>,
+    user_id: Option<String>,
+    fields: Fields,
+    status: u16,
+    first_token: Option<Duration>,
+}
+
 /// Receives a handoff from `peer` and answers it.
 ///
 /// This future is what a silent stream keeps in memory. So futures that hold a timer, and are not the relay, are boxed.
 pub async fn serve(peer: Peer, mut room: Room, shared: Arc<Shared>) {
+    let accepted = Instant::now();
     let config = shared.config.get();
     let handoff = match receive::receive(peer, config.server.handoff_timeout).await {
         Ok(handoff) => handoff,
-        Err(failure) => return log_failure(&failure),
+        Err(failure) => {
+            shared.metrics.handoff_failed();
+            return log_failure(&failure);
+        }
     };
     room.one_closed();
-    let started = Instant::now();
+    shared.metrics.handoff_received(accepted.elapsed());
     let mut client = match ClientConn::adopt(handoff.client) {
-        Ok(client) => client,
+        Ok(client) => client.with_half_close(config.server.half_close),
         Err(error) => {
             return tracing::warn!(reason = "adopt", "a client's connection cannot be used: {error}");
         }
     };
+    let _connected = shared.metrics.connected();
     // The data is not kept beside what was understood of it.
     let request = Request::parse(&handoff.data);
     drop(handoff.data);
 
-    let (request_id, user_id) = match &request {
-        Ok(request) => (request.request_id.clone(), request.user_id.clone()),
-        Err(_) => (None, None),
-    };
-    // One token a stream: whatever ends it early, ends everything it waits for.
-    let cancel = shared.cancel.child_token();
-    // Counts until the connection is closed.
-    let place = shared.places.try_take(config.server.max_connections);
-    let outcome = match request {
-        Err(wrong) => {
-            tracing::warn!(reason = "bad_request", "{wrong}");
-            let refusal = Refusal { status: 400, message: wrong.to_string(), retry_after: None };
-            refuse(&mut client, &refusal, Outcome::BadRequest, &config).await
+    let mut story = Box::new(Story::new(&client));
+    let begun = request
+        .map_err(|wrong| bad_request(&wrong))
+        .and_then(|request| Begun::new(request, &mut story, &shared, &config));
+    // Both count until the connection is closed.
+    let mut _counted = None;
+    let mut end = match begun {
+        Ok(begun) => {
+            _counted = Some((begun.place, begun.admission));
+            let how = (begun.framing, begun.format);
+            let mut relay =
+                Relay::new(&mut client, begun.opening, how, &story.fields, &config, &shared.metrics);
+            // One token a stream: whatever ends it early, ends everything it waits for.
+            let end = relay.run(&shared.cancel.child_token()).await;
+            story.first_token = relay.first_token();
+            end
         }
-        Ok(_) if place.is_none() => {
-            let message = "all connections are in use; please ask again in a moment".to_owned();
-            let refusal = Refusal { status: 503, message, retry_after: Some(RETRY_WHEN_FULL) };
-            refuse(&mut client, &refusal, Outcome::AtCapacity, &config).await
-        }
-        Ok(request) => {
-            let framing = Framing::for_protocol(request.protocol.as_deref());
-            answer(&mut client, shared.backend.open(request, &config.backend), framing, &config, &cancel)
-                .await
-        }
+        Err(end) => end,
     };
-
-    let finished = Finished {
-        request_id,
-        user_id,
-        outcome,
-        bytes: client.sent(),
-        started,
-        first_byte: client.first_byte(),
-        duration: started.elapsed(),
-    };
+    story.status = if client.sent() > 0 { 200 } else { 0 };
+    if let Some(refusal) = end.refusal.take() {
+        story.status = refusal.status;
+        end.outcome = refuse(&mut client, &refusal, end.outcome, &story.fields, &shared, &config).await;
+    }
+    story.tell(&end, &client, &shared);
     // A client that has gone has nothing left to read.
-    if outcome != Outcome::ClientGone {
+    if end.outcome != Outcome::ClientGone {
         Box::pin(client.close_gently(config.server.close_timeout)).await;
     }
-    finished.log();
 }
 
-/// Waits for the backend and relays its answer.
-async fn answer(
-    client: &mut ClientConn,
-    opening: Opening<'_>,
+/// An answer that has been asked for.
+struct Begun<'a> {
+    place: Place<'a>,
+    admission: Admission<'a>,
+    opening: Opening<'a>,
     framing: Framing,
-    config: &Config,
-    cancel: &CancellationToken,
-) -> Outcome {
-    match open(client, opening, cancel).await {
-        Ok(answer) => relay::relay(client, answer, framing, config.server.write_timeout, cancel).await,
-        Err(NoAnswer::ClientGone) => Outcome::ClientGone,
-        Err(NoAnswer::Refused(refusal, outcome)) => refuse(client, &refusal, outcome, config).await,
+    format: Format,
+}
+
+impl<'a> Begun<'a> {
+    /// Asks the backend, if the limits allow it.
+    fn new(
+        mut request: Request,
+        story: &mut Story,
+        shared: &'a Shared,
+        config: &Config,
+    ) -> Result<Self, End> {
+        story.fields.request_id = request.request_id.take();
+        story.fields.headers = std::mem::take(&mut request.response_headers);
+        story.user_id.clone_from(&request.user_id);
+        let backend =
+            shared.backends.choose(request.backend.as_deref()).map_err(|wrong| bad_request(&wrong))?;
+        let place =
+            shared.places.try_take(config.server.max_connections).ok_or_else(|| at_limit(Limit::Total))?;
+        let admission =
+            shared.limits.admit(&config.server, story.user_id.as_deref(), story.client).map_err(at_limit)?;
+        shared.metrics.backend_asked();
+        let opening = backend.open(&request, &config.backend);
+        let framing = Framing::for_protocol(request.protocol.as_deref());
+        Ok(Self { place, admission, opening, framing, format: request.format.unwrap_or(config.sse.format) })
     }
 }
 
-/// Why there is nothing to relay.
-enum NoAnswer {
-    ClientGone,
-    Refused(Refusal, Outcome),
-}
-
-/// Waits for the backend, and for the client to go, and for the shutdown.
-async fn open(
-    client: &mut ClientConn,
-    opening: Opening<'_>,
-    cancel: &CancellationToken,
-) -> Result<BoxAnswer, NoAnswer> {
-    tokio::select! {
-        biased;
-        () = std::future::poll_fn(|context| client.poll_gone(context)) => Err(NoAnswer::ClientGone),
-        result = opening => result.map_err(|refusal| NoAnswer::Refused(refusal, Outcome::Refused)),
-        () = cancel.cancelled() => {
-            let message = "the server is shutting down; please ask again".to_owned();
-            let refusal = Refusal { status: 503, message, retry_after: Some(RETRY_WHEN_FULL) };
-            Err(NoAnswer::Refused(refusal, Outcome::Shutdown))
+impl Story {
+    fn new(client: &ClientConn) -> Self {
+        Self {
+            time: SystemTime::now(),
+            started: Instant::now(),
+            client: client.address(),
+            user_id: None,
+            fields: Fields::default(),
+            status: 0,
+            first_token: None,
         }
     }
+
+    /// Counts and logs how it ended.
+    fn tell(&mut self, end: &End, client: &ClientConn, shared: &Shared) {
+        let duration = self.started.elapsed();
+        let request_id = self.fields.request_id.take();
+        shared.metrics.finished(end.outcome, duration, request_id.as_deref());
+        if let Some(first_token) = self.first_token {
+            shared.metrics.first_token(first_token, request_id.as_deref());
+        }
+        let finished = Finished {
+            time: self.time,
+            client: self.client,
+            request_id,
+            user_id: self.user_id.take(),
+            status: self.status,
+            outcome: end.outcome,
+            bytes: client.sent(),
+            duration,
+            first_token: self.first_token,
+        };
+        log_end(&finished, end.cause.as_deref());
+        shared.access_log.log(|| finished);
+    }
+}
+
+fn bad_request(wrong: &BadRequest) -> End {
+    let message = wrong.to_string();
+    let failure = Failure::BadRequest;
+    End::refused(Outcome::BadRequest, Refusal { status: 400, message, retry_after: None, failure })
+}
+
+fn at_limit(limit: Limit) -> End {
+    let (status, retry_after, message) = match limit {
+        Limit::Total => (503, RETRY_WHEN_FULL, "all connections are in use; please ask again in a moment"),
+        Limit::User => (429, RETRY_AT_LIMIT, "this user has as many streams as allowed; end one or wait"),
+        Limit::Client => {
+            (429, RETRY_AT_LIMIT, "this address has as many streams as allowed; end one or wait")
+        }
+    };
+    let message = message.to_owned();
+    let failure = Failure::Other;
+    End::refused(
+        Outcome::Rejected(limit),
+        Refusal { status, message, retry_after: Some(retry_after), failure },
+    )
 }
 
 /// Sends a whole response instead of a stream.
-async fn refuse(client: &mut ClientConn, refusal: &Refusal, outcome: Outcome, config: &Config) -> Outcome {
-    let response = head::refusal(refusal.status, &refusal.message, refusal.retry_after, SystemTime::now());
-    match Box::pin(client.write(response.as_bytes(), config.server.write_timeout)).await {
-        Ok(()) => outcome,
-        Err(WriteError::Gone) => Outcome::ClientGone,
-        Err(WriteError::Deadline) => Outcome::WriteTimeout,
+async fn refuse(
+    client: &mut ClientConn,
+    refusal: &Refusal,
+    outcome: Outcome,
+    fields: &Fields,
+    shared: &Shared,
+    config: &Config,
+) -> Outcome {
+    let Refusal { status, message, retry_after, .. } = refusal;
+    let response = head::refusal_with(*status, message, *retry_after, fields, SystemTime::now());
+    let result = Box::pin(client.write(response.as_bytes(), config.server.write_timeout)).await;
+    shared.metrics.sent(usize::try_from(client.sent()).unwrap_or_default(), 0);
+    result.map_or_else(relay::outcome, |()| outcome)
+}
+
+/// One line says how it ended, and for one that failed where and why.
+fn log_end(finished: &Finished, cause: Option<&str>) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                // Quoted and escaped by the formatter: these are foreign.
+                request_id = finished.request_id.as_deref().unwrap_or("-"),
+                user_id = finished.user_id.as_deref().unwrap_or("-"),
+                outcome = finished.outcome.name(),
+                at = finished.outcome.place(),
+                cause,
+                status = finished.status,
+                bytes = finished.bytes,
+                duration_ms = u64::try_from(finished.duration.as_millis()).unwrap_or(u64::MAX),
+                "stream finished"
+            )
+        };
+    }
+    match finished.outcome {
+        // The access log is the place for these.
+        Outcome::Done => line!(debug),
+        // What users do every day.
+        Outcome::ClientGone => line!(info),
+        _ => line!(warn),
     }
 }
 
-fn log_failure(failure: &Failure) {
+fn log_failure(failure: &receive::Failure) {
     match failure {
         // A health check, or another daemon that looks whether this one lives.
-        Failure::Message(ReceiveError::Empty) => tracing::debug!(reason = failure.reason(), "{failure}"),
+        receive::Failure::Message(ReceiveError::Empty) => {
+            tracing::debug!(reason = failure.reason(), "{failure}");
+        }
         _ => tracing::warn!(reason = failure.reason(), "no handoff: {failure}"),
     }
 }
@@ -150,7 +250,7 @@ mod tests {
     /// The task is what a silent stream costs, beside the answer and what kernel and runtime keep.
     #[tokio::test]
     async fn the_task_of_a_stream_stays_small() {
-        let shared = Arc::new(Shared::new(Config::default(), Notifier::default()));
+        let shared = Arc::new(Shared::new(Config::default(), Notifier::default()).unwrap());
         let room = OpenFiles::new().unwrap().room().await;
         let connection = std::fs::File::open("/dev/null").unwrap().into();
         let peer = Peer { connection, socket_type: handoff_protocol::SocketType::SeqPacket };

@@ -20,10 +20,11 @@ fn as_json_each_line_is_an_object() {
     let mut command = command(&["--delay", "0"]);
     command.env("DAEMON_LOGGING_FORMAT", "json");
     let mut process = Process::spawn(command);
-    hand_off(&process.path, b"{\"request_id\":\"r1\"}").read_to_string(&mut String::new()).unwrap();
+    let data = br#"{"request_id":"r1","test_pattern":"break-after:1"}"#;
+    hand_off(&process.path, data).read_to_string(&mut String::new()).unwrap();
     let line = process.log_line("stream finished");
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["level"], "WARN");
     assert_eq!(line["request_id"], "r1");
     assert_eq!(line["message"], "stream finished");
 }

@@ -1,12 +1,9 @@
 //! The mock backend: says the prompt back, a word at a time. For demos, tests and measurements without an API.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
-
-use super::{Answer, Backend, Broken, Opening, Piece};
+use super::recital::{Recital, Rhythm};
+use super::{Backend, Opening};
 use crate::config;
 use crate::request::Request;
 
@@ -22,90 +19,46 @@ const BEFORE_PROMPT: &str = "You said: ";
 pub struct Mock;
 
 impl Backend for Mock {
-    fn open(&self, request: Request, config: &config::Backend) -> Opening<'_> {
-        let text = match request.prompt {
-            Some(prompt) if !prompt.is_empty() => format!("{BEFORE_PROMPT}{prompt}"),
-            _ => GREETING.to_owned(),
-        };
-        let words = Words { text, said: 0, delay: config.token_delay, pause: None };
-        Box::pin(std::future::ready(Ok(Box::pin(words) as _)))
+    fn open(&self, request: &Request, config: &config::Backend) -> Opening<'_> {
+        Recital::open(reply(request), Words(config.token_delay), request.test_pattern.as_deref())
     }
 }
 
-/// An answer of the mock backend.
-struct Words {
-    text: String,
-    /// Bytes of `text` that were said.
-    said: usize,
-    delay: Duration,
-    /// The silence before the next word; none before the first.
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl Answer for Words {
-    fn poll_next<'a>(
-        mut self: Pin<&'a mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Piece<'a>, Broken>>> {
-        if self.said == self.text.len() {
-            return Poll::Ready(None);
-        }
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(context));
-        }
-        let start = self.said;
-        self.said += word_length(&self.text[start..]);
-        self.pause_after_word();
-        let end = self.said;
-        Poll::Ready(Some(Ok(Piece::Text(&self.get_mut().text[start..end]))))
+/// What the backends that need no API have to say.
+pub(super) fn reply(request: &Request) -> String {
+    match request.last_words() {
+        Some(words) => format!("{BEFORE_PROMPT}{words}"),
+        None => GREETING.to_owned(),
     }
 }
 
-impl Words {
-    fn pause_after_word(&mut self) {
-        if self.delay.is_zero() {
-            return;
-        }
-        match &mut self.pause {
-            // From now, not from the end of the pause before: a stream that was held up does not catch up in a burst.
-            Some(pause) => pause.as_mut().reset(Instant::now() + self.delay),
-            None => self.pause = Some(Box::pin(tokio::time::sleep(self.delay))),
-        }
-    }
-}
+/// A word at a time, with the same silence after each.
+struct Words(Duration);
 
-/// Length in bytes of the first word of `text` with the whitespace before it; what is left is never lost.
-fn word_length(text: &str) -> usize {
-    let word = text.find(|c: char| !c.is_whitespace()).unwrap_or(text.len());
-    text[word..].find(char::is_whitespace).map_or(text.len(), |end| word + end)
+impl Rhythm for Words {
+    /// A word, with the whitespace before it.
+    fn piece(&self, rest: &str) -> usize {
+        let word = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
+        rest[word..].find(char::is_whitespace).map_or(rest.len(), |end| word + end)
+    }
+
+    fn pause(&mut self, _: &str) -> Duration {
+        self.0
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::recital::tests::pieces;
     use super::*;
 
     fn words(prompt: Option<&str>) -> Vec<String> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let config = config::Backend { token_delay: Duration::ZERO, ..Default::default() };
-            let request = Request { prompt: prompt.map(str::to_owned), ..Request::default() };
-            let mut answer = Mock.open(request, &config).await.unwrap();
-            let mut words = Vec::new();
-            while let Some(word) = std::future::poll_fn(|context| {
-                answer.as_mut().poll_next(context).map(|next| {
-                    next.map(|piece| match piece.unwrap() {
-                        Piece::Text(text) => text.to_owned(),
-                    })
-                })
-            })
-            .await
-            {
-                words.push(word);
-            }
-            words
-        })
+        let config = config::Backend { token_delay: Duration::ZERO, ..Default::default() };
+        let request = Request { prompt: prompt.map(str::to_owned), ..Request::default() };
+        runtime.block_on(pieces(Mock.open(&request, &config)))
     }
 
     #[test]

@@ -1,22 +1,28 @@
 //! What answers prompts. One file a dialect, behind two traits: a [`Backend`] opens an [`Answer`].
 
-pub mod mock;
+mod mock;
+mod recital;
+mod test_pattern;
+mod typing;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::config;
-use crate::request::Request;
+pub use mock::Mock;
+pub use typing::Typing;
+
+use crate::config::{self, Provider};
+use crate::outcome::Failure;
+use crate::request::{BadRequest, Request};
 
 /// A source of answers; one for the whole daemon.
 pub trait Backend: Send + Sync {
-    /// Asks for the answer to `request`. Completes when it is known that there will be one, so that the client's
-    /// status can still tell when there won't.
+    /// Asks for the answer to `request`, with the settings of this moment. Completes when it is known that there will
+    /// be one, so that the client's status can still tell when there won't.
     ///
     /// Dropping the future, or the answer, cancels the request.
-    /// `config` is that of the moment.
-    fn open(&self, request: Request, config: &config::Backend) -> Opening<'_>;
+    fn open(&self, request: &Request, config: &config::Backend) -> Opening<'_>;
 }
 
 /// An answer that is being asked for.
@@ -51,6 +57,8 @@ pub struct Refusal {
     pub message: String,
     /// For the `Retry-After` field.
     pub retry_after: Option<Duration>,
+    /// For logs and metrics.
+    pub failure: Failure,
 }
 
 /// The answer ended before its end; the client gets an error event.
@@ -59,14 +67,42 @@ pub struct Refusal {
 pub struct Broken {
     /// For the client: what happened.
     pub message: String,
+    /// For logs and metrics.
+    pub failure: Failure,
 }
 
-/// The backend that the configuration asks for.
-#[must_use]
-pub fn from_config(config: &config::Backend) -> Box<dyn Backend> {
-    match config.provider {
-        config::Provider::Mock | config::Provider::Typing => Box::new(mock::Mock),
-        // Refused when the configuration was checked.
-        config::Provider::OpenAi => Box::new(mock::Mock),
+/// All backends that requests can name, and the one for those that name none.
+pub struct Backends {
+    known: Vec<(&'static str, Box<dyn Backend>)>,
+    /// Index of the configured one.
+    default: usize,
+}
+
+impl Backends {
+    /// The backends that the configuration allows.
+    #[must_use]
+    pub fn new(config: &config::Backend) -> Self {
+        let known: Vec<(_, Box<dyn Backend>)> = vec![("mock", Box::new(Mock)), ("typing", Box::new(Typing))];
+        let default = match config.provider {
+            Provider::Typing => 1,
+            // The configuration is refused before it comes to OpenAi.
+            Provider::Mock | Provider::OpenAi => 0,
+        };
+        Self { known, default }
+    }
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// Nobody has that name.
+    pub fn choose(&self, name: Option<&str>) -> Result<&dyn Backend, BadRequest> {
+        let Some(name) = name else { return Ok(&*self.known[self.default].1) };
+        match self.known.iter().find(|(known, _)| *known == name) {
+            Some((_, backend)) => Ok(&**backend),
+            None => {
+                let names: Vec<_> = self.known.iter().map(|(known, _)| format!("\"{known}\"")).collect();
+                Err(BadRequest::wrong("backend", "unknown", names.join(" or ")))
+            }
+        }
     }
 }

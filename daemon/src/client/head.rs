@@ -1,86 +1,73 @@
-//! Response heads, and how the end of the body is told (RFC 9112). No IO.
+//! Response heads, and whole responses that refuse (RFC 9112). No IO.
 
-use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-/// How a client learns where the body ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// `Transfer-Encoding: chunked`: a stream that was cut cannot pass for a complete one.
-    Chunked,
-    /// The end of the connection is the end of the body: all that HTTP/1.0 understands.
-    CloseDelimited,
+pub use super::framing::Framing;
+use super::framing::field;
+use crate::request::ResponseHeaders;
+
+/// What the application and the request say of the head.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    /// Fields that the application asked for.
+    pub headers: ResponseHeaders,
+    /// For `X-Request-Id`.
+    pub request_id: Option<String>,
 }
 
-impl Framing {
-    /// The framing for a client that spoke `protocol`. Chunks go to those only who are known to understand them.
-    #[must_use]
-    pub fn for_protocol(protocol: Option<&str>) -> Self {
-        if protocol == Some("HTTP/1.1") { Self::Chunked } else { Self::CloseDelimited }
-    }
-
-    /// Appends a piece of the body. An empty piece is nothing: an empty chunk would be the last one.
-    pub fn write(self, out: &mut Vec<u8>, piece: &[u8]) {
-        if piece.is_empty() {
-            return;
+impl Fields {
+    fn write(&self, head: &mut String) {
+        if let Some(id) = &self.request_id {
+            field(head, "X-Request-Id", id);
         }
-        match self {
-            Self::Chunked => {
-                out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
-                out.extend_from_slice(piece);
-                out.extend_from_slice(b"\r\n");
-            }
-            Self::CloseDelimited => out.extend_from_slice(piece),
-        }
-    }
-
-    /// Appends what follows the whole body.
-    pub fn write_end(self, out: &mut Vec<u8>) {
-        if self == Self::Chunked {
-            out.extend_from_slice(b"0\r\n\r\n");
-        }
+        head.push_str(self.headers.lines());
     }
 }
 
-/// Appends the head of a stream of events.
-pub fn event_stream(out: &mut Vec<u8>, framing: Framing, now: SystemTime) {
-    let framing = match framing {
-        Framing::Chunked => "Transfer-Encoding: chunked\r\n",
-        Framing::CloseDelimited => "",
-    };
-    // X-Accel-Buffering: nginx in front passes each event on at once.
-    let head = format!(
-        "HTTP/1.1 200 OK\r\n\
-         Date: {date}\r\n\
-         Content-Type: text/event-stream; charset=utf-8\r\n\
-         Cache-Control: no-cache\r\n\
-         X-Accel-Buffering: no\r\n\
-         {framing}\
-         Connection: close\r\n\r\n",
-        date = httpdate::fmt_http_date(now),
-    );
-    out.extend_from_slice(head.as_bytes());
+/// The head of a stream of events.
+#[must_use]
+pub fn event_stream(framing: Framing, fields: &Fields, now: SystemTime) -> String {
+    let mut head = String::with_capacity(320 + fields.headers.lines().len());
+    head.push_str("HTTP/1.1 200 OK\r\n");
+    field(&mut head, "Date", httpdate::fmt_http_date(now));
+    field(&mut head, "Content-Type", "text/event-stream; charset=utf-8");
+    field(&mut head, "Cache-Control", fields.headers.cache_control().unwrap_or("no-cache"));
+    // nginx in front passes each event on at once.
+    field(&mut head, "X-Accel-Buffering", "no");
+    fields.write(&mut head);
+    if framing == Framing::Chunked {
+        field(&mut head, "Transfer-Encoding", "chunked");
+    }
+    head.push_str("Connection: close\r\n\r\n");
+    head
 }
 
 /// A whole response that refuses the request: JSON, `{"error":{"message":…}}`.
 #[must_use]
 pub fn refusal(status: u16, message: &str, retry_after: Option<Duration>, now: SystemTime) -> String {
+    refusal_with(status, message, retry_after, &Fields::default(), now)
+}
+
+/// As [`refusal`], with `fields`. It is not for caches, whatever the application says of the answer.
+#[must_use]
+pub fn refusal_with(
+    status: u16,
+    message: &str,
+    retry_after: Option<Duration>,
+    fields: &Fields,
+    now: SystemTime,
+) -> String {
     let body = serde_json::json!({ "error": { "message": message } }).to_string() + "\n";
-    let mut response = format!(
-        "HTTP/1.1 {status} {reason}\r\n\
-         Date: {date}\r\n\
-         Content-Type: application/json\r\n\
-         Content-Length: {length}\r\n\
-         Cache-Control: no-store\r\n",
-        reason = reason_phrase(status),
-        date = httpdate::fmt_http_date(now),
-        length = body.len(),
-    );
+    let mut response = format!("HTTP/1.1 {status} {}\r\n", reason_phrase(status));
+    field(&mut response, "Date", httpdate::fmt_http_date(now));
+    field(&mut response, "Content-Type", "application/json");
+    field(&mut response, "Content-Length", body.len());
+    field(&mut response, "Cache-Control", "no-store");
     if let Some(wait) = retry_after {
         // Whole seconds, rounded up: never earlier than asked for.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let _ = write!(response, "Retry-After: {seconds}\r\n");
+        field(&mut response, "Retry-After", wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
     }
+    fields.write(&mut response);
     response.push_str("Connection: close\r\n\r\n");
     response + &body
 }
@@ -104,30 +91,17 @@ fn reason_phrase(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Request;
 
-    #[test]
-    fn only_clients_known_to_speak_http_1_1_get_chunks() {
-        assert_eq!(Framing::for_protocol(Some("HTTP/1.1")), Framing::Chunked);
-        for other in [None, Some("HTTP/1.0"), Some("HTTP/2.0"), Some("")] {
-            assert_eq!(Framing::for_protocol(other), Framing::CloseDelimited);
-        }
-    }
-
-    #[test]
-    fn a_chunk_has_its_length_in_hex_and_an_empty_piece_is_none() {
-        let mut out = Vec::new();
-        Framing::Chunked.write(&mut out, &[b'x'; 26]);
-        Framing::Chunked.write(&mut out, b"");
-        Framing::Chunked.write_end(&mut out);
-        assert_eq!(out, b"1a\r\nxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n0\r\n\r\n");
+    fn fields(data: &str) -> Fields {
+        let request = Request::parse(data.as_bytes()).unwrap();
+        Fields { headers: request.response_headers, request_id: request.request_id }
     }
 
     #[test]
     fn the_head_of_a_stream() {
-        let mut out = Vec::new();
-        event_stream(&mut out, Framing::CloseDelimited, SystemTime::UNIX_EPOCH);
         assert_eq!(
-            String::from_utf8(out).unwrap(),
+            event_stream(Framing::CloseDelimited, &Fields::default(), SystemTime::UNIX_EPOCH),
             "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
              Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n\
              X-Accel-Buffering: no\r\nConnection: close\r\n\r\n"
@@ -135,12 +109,26 @@ mod tests {
     }
 
     #[test]
+    fn the_application_adds_fields_and_replaces_cache_control() {
+        let fields = fields(
+            r#"{"request_id":"r1","response_headers":{"X-A":"1","Cache-Control":["private","no-store"]}}"#,
+        );
+        let head = event_stream(Framing::Chunked, &fields, SystemTime::UNIX_EPOCH);
+        let expected = "Cache-Control: private, no-store\r\nX-Accel-Buffering: no\r\nX-Request-Id: r1\r\n\
+                        X-A: 1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        assert!(head.ends_with(expected), "{head}");
+    }
+
+    #[test]
     fn a_refusal_has_a_length_and_says_when_to_come_back() {
         let wait = Some(Duration::from_millis(1500));
-        let response = refusal(503, "full \"up\"", wait, SystemTime::UNIX_EPOCH);
+        let fields = fields(r#"{"request_id":"r1","response_headers":{"Cache-Control":"public","X-A":"1"}}"#);
+        let response = refusal_with(503, "full \"up\"", wait, &fields, SystemTime::UNIX_EPOCH);
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
         assert!(head.contains("\r\nRetry-After: 2\r\n"));
+        assert!(head.contains("\r\nCache-Control: no-store\r\n") && !head.contains("public"));
+        assert!(head.contains("\r\nX-Request-Id: r1\r\nX-A: 1\r\n"));
         assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())));
         assert_eq!(body, "{\"error\":{\"message\":\"full \\\"up\\\"\"}}\n");
     }

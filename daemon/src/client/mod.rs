@@ -1,19 +1,22 @@
 //! The client's connection, from the moment it is handed off.
 
+pub mod framing;
 pub mod head;
 mod input_watch;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, sockopt};
+use rustix::net::{SendFlags, Shutdown, SocketAddr, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::config::HalfClose;
 use crate::watched::watch;
 use input_watch::Watch;
 
@@ -26,8 +29,6 @@ pub struct ClientConn {
     watch: Watch,
     /// Bytes that the kernel has taken.
     sent: u64,
-    /// When it took the first ones.
-    first_byte: Option<Instant>,
 }
 
 /// Why a write ended early.
@@ -42,7 +43,7 @@ pub enum WriteError {
 }
 
 impl ClientConn {
-    /// Takes the connection over.
+    /// Takes the connection over. A client's FIN means that it has gone.
     ///
     /// # Errors
     /// When it cannot be made non-blocking or be watched.
@@ -54,7 +55,14 @@ impl ClientConn {
         // A client that lost power sends neither FIN nor RST.
         let _ = sockopt::set_socket_keepalive(&client, true);
         let socket = watch(client, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, watch: Watch::default(), sent: 0, first_byte: None })
+        Ok(Self { socket, watch: Watch::new(HalfClose::Gone), sent: 0 })
+    }
+
+    /// What the client's FIN shall mean.
+    #[must_use]
+    pub fn with_half_close(mut self, half_close: HalfClose) -> Self {
+        self.watch = Watch::new(half_close);
+        self
     }
 
     /// Completes when the client has gone. Has to be polled for input to be discarded.
@@ -69,7 +77,7 @@ impl ClientConn {
     pub fn write_now(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
         match rustix::io::retry_on_intr(|| send(self.socket.get_ref(), bytes)) {
             Ok(written) => {
-                self.count(written);
+                self.sent += written as u64;
                 Ok(written)
             }
             Err(Errno::AGAIN) => Ok(0),
@@ -96,7 +104,8 @@ impl ClientConn {
 
     /// Sends some of `bytes` when the socket is writable, unless the client goes first.
     fn poll_write(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
-        if self.poll_gone(context).is_ready() {
+        // Once it has closed its sending side, the watch waits for the same readiness as the write does.
+        if !self.watch.half_closed() && self.poll_gone(context).is_ready() {
             return Poll::Ready(Err(WriteError::Gone));
         }
         loop {
@@ -105,7 +114,7 @@ impl ClientConn {
             };
             match send(self.socket.get_ref(), bytes) {
                 Ok(written) => {
-                    self.count(written);
+                    self.sent += written as u64;
                     return Poll::Ready(Ok(written));
                 }
                 Err(Errno::AGAIN) => writable.clear_ready(),
@@ -132,15 +141,11 @@ impl ClientConn {
         self.sent
     }
 
-    /// When the first byte was sent.
+    /// The address of the client, or of the proxy that stands in for it. An `AF_UNIX` connection has none.
     #[must_use]
-    pub fn first_byte(&self) -> Option<Instant> {
-        self.first_byte
-    }
-
-    fn count(&mut self, written: usize) {
-        self.sent += written as u64;
-        self.first_byte.get_or_insert_with(Instant::now);
+    pub fn address(&self) -> Option<IpAddr> {
+        let address = rustix::net::getpeername(self.socket.get_ref()).ok()??;
+        SocketAddr::try_from(address).ok().map(|address| address.ip().to_canonical())
     }
 }
 

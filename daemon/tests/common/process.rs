@@ -35,6 +35,21 @@ impl Process {
         Self::spawn(command)
     }
 
+    /// Starts one with these variables; what it prints can be read.
+    pub fn start_with_environment(arguments: &[&str], environment: &[(&str, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_streaming-daemon"));
+        command.args(arguments).stdout(Stdio::piped());
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::spawn(command)
+    }
+
+    /// Waits for its end and returns what it has printed.
+    pub fn printed(mut self) -> String {
+        let mut printed = String::new();
+        std::io::Read::read_to_string(&mut self.child.stdout.take().unwrap(), &mut printed).unwrap();
+        printed
+    }
+
     /// Starts the program as `command` says, with `--socket` behind it; it listens when this returns.
     pub fn spawn(command: Command) -> Self {
         let mut process = Self::spawn_quietly(command);

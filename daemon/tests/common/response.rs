@@ -38,7 +38,8 @@ impl Response {
             assert!(self.body.is_empty(), "the last event is not finished: {:?}", self.body);
             return Vec::new();
         };
-        events.split("\n\n").map(event).collect()
+        // Comments are no events.
+        events.split("\n\n").filter(|event| !event.starts_with(':')).map(event).collect()
     }
 
     /// The data of all messages, put together.

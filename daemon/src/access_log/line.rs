@@ -1,0 +1,161 @@
+//! The lines of the access log. No IO.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::Finished;
+use super::time::Utc;
+use crate::config::AccessLogFormat;
+
+/// Appends one line with its end. What came from outside is escaped: it can neither end the line nor a field.
+pub(super) fn write(out: &mut String, finished: &Finished, format: AccessLogFormat) {
+    match format {
+        AccessLogFormat::Combined => combined(out, finished),
+        AccessLogFormat::Json => json(out, finished),
+    }
+    out.push('\n');
+}
+
+/// Apache's `combined`, where request line, referrer and browser are unknown, with more behind it.
+fn combined(out: &mut String, finished: &Finished) {
+    let Finished { status, bytes, outcome, .. } = finished;
+    match finished.client {
+        Some(address) => _ = write!(out, "{address} - "),
+        None => out.push_str("- - "),
+    }
+    match &finished.user_id {
+        Some(user) => escape(out, user, true),
+        None => out.push('-'),
+    }
+    let time = Utc::new(finished.time).apache();
+    let _ = match status {
+        0 => write!(out, " [{time}] \"-\" - {bytes} \"-\" \"-\""),
+        _ => write!(out, " [{time}] \"-\" {status} {bytes} \"-\" \"-\""),
+    };
+    let _ = write!(out, " outcome={} duration_ms={}", outcome.name(), milliseconds(finished.duration));
+    match finished.first_token {
+        Some(duration) => _ = write!(out, " first_token_ms={}", milliseconds(duration)),
+        None => out.push_str(" first_token_ms=-"),
+    }
+    out.push_str(" request_id=\"");
+    escape(out, finished.request_id.as_deref().unwrap_or("-"), false);
+    out.push('"');
+}
+
+fn json(out: &mut String, finished: &Finished) {
+    let line = serde_json::json!({
+        "time": Utc::new(finished.time).rfc_3339().to_string(),
+        "client": finished.client,
+        "user_id": finished.user_id,
+        "request_id": finished.request_id,
+        "status": (finished.status != 0).then_some(finished.status),
+        "outcome": finished.outcome.name(),
+        "reason": finished.outcome.reason().map(crate::outcome::Reason::name),
+        "bytes": finished.bytes,
+        "duration_ms": milliseconds(finished.duration),
+        "first_token_ms": finished.first_token.map(milliseconds),
+    });
+    let _ = write!(out, "{line}");
+}
+
+/// As Apache does: quotes and backslashes with a backslash, control characters and all that is not ASCII as `\xhh`.
+/// A `bare` text has no quotes around it, so its spaces are escaped as well.
+fn escape(out: &mut String, text: &str, bare: bool) {
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' ' if !bare => out.push(' '),
+            b'!'..=b'~' => out.push(char::from(byte)),
+            other => _ = write!(out, "\\x{other:02x}"),
+        }
+    }
+}
+
+/// With three digits after the point.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::outcome::{Failure, Outcome};
+
+    fn finished() -> Finished {
+        Finished {
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
+            client: Some("192.0.2.7".parse().unwrap()),
+            request_id: Some("req_1".into()),
+            user_id: Some("42".into()),
+            status: 200,
+            outcome: Outcome::Done,
+            bytes: 1234,
+            duration: Duration::from_micros(12_345),
+            first_token: Some(Duration::from_micros(678)),
+        }
+    }
+
+    fn line(finished: &Finished, format: AccessLogFormat) -> String {
+        let mut out = String::new();
+        write(&mut out, finished, format);
+        out
+    }
+
+    #[test]
+    fn apaches_combined_format_with_more_behind_it() {
+        assert_eq!(
+            line(&finished(), AccessLogFormat::Combined),
+            "192.0.2.7 - 42 [01/Jan/1970:00:00:01 +0000] \"-\" 200 1234 \"-\" \"-\" outcome=done \
+             duration_ms=12.345 first_token_ms=0.678 request_id=\"req_1\"\n"
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_a_dash() {
+        let finished = Finished {
+            client: None,
+            request_id: None,
+            user_id: None,
+            status: 0,
+            outcome: Outcome::ClientGone,
+            first_token: None,
+            ..finished()
+        };
+        assert_eq!(
+            line(&finished, AccessLogFormat::Combined),
+            "- - - [01/Jan/1970:00:00:01 +0000] \"-\" - 1234 \"-\" \"-\" outcome=client_gone \
+             duration_ms=12.345 first_token_ms=- request_id=\"-\"\n"
+        );
+    }
+
+    #[test]
+    fn json_is_an_object_a_line() {
+        let finished = Finished { outcome: Outcome::BackendBroken(Failure::Truncated), ..finished() };
+        let line = line(&finished, AccessLogFormat::Json);
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let expected = serde_json::json!({
+            "time": "1970-01-01T00:00:01.500Z", "client": "192.0.2.7", "user_id": "42", "request_id": "req_1",
+            "status": 200, "outcome": "backend_broken", "reason": "truncated", "bytes": 1234,
+            "duration_ms": 12.345, "first_token_ms": 0.678,
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn foreign_text_can_neither_end_the_line_nor_a_field() {
+        let evil = "a\" 200 9\r\n1.2.3.4 - - \\ \u{1b}[31m\0ü";
+        let finished =
+            Finished { request_id: Some(evil.into()), user_id: Some("two words\n".into()), ..finished() };
+        let combined = line(&finished, AccessLogFormat::Combined);
+        assert_eq!(combined.matches('\n').count(), 1);
+        assert!(combined.contains(" - two\\x20words\\x0a ["), "{combined}");
+        let id = "request_id=\"a\\\" 200 9\\x0d\\x0a1.2.3.4 - - \\\\ \\x1b[31m\\x00\\xc3\\xbc\"\n";
+        assert!(combined.ends_with(id), "{combined}");
+        let json = line(&finished, AccessLogFormat::Json);
+        assert_eq!(json.matches('\n').count(), 1);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["request_id"], evil);
+    }
+}

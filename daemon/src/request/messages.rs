@@ -1,0 +1,102 @@
+//! A conversation: the field `messages`.
+
+use serde_json::value::RawValue;
+
+use super::BadRequest;
+use super::members::{self, Members, kind};
+
+/// Messages whose shape was checked. They are kept as they were written, for the backend knows more of them than we do.
+#[derive(Clone, Debug)]
+pub struct Messages(Box<RawValue>);
+
+impl Messages {
+    /// Checks `raw`: an array of at least one object, each with a `role`, and its `content` text or parts.
+    pub(super) fn new(raw: &RawValue) -> Result<Self, BadRequest> {
+        if kind(raw.get()) != "an array" {
+            return Err(BadRequest::wrong("messages", kind(raw.get()), "an array of objects"));
+        }
+        let messages = split(raw);
+        if messages.is_empty() {
+            return Err(BadRequest::wrong("messages", "empty", "at least one message"));
+        }
+        for (index, message) in messages.iter().enumerate() {
+            let field = |name: &str| format!("messages[{index}]{name}");
+            let mut message = Members::nested(&field(""), message)?;
+            let Some(role) = message.take("role") else {
+                return Err(BadRequest::wrong(field(".role"), "missing", "a string"));
+            };
+            members::string(&field(".role"), role)?;
+            // Null, or none at all, beside the calls of tools.
+            match message.take("content") {
+                Some(content) if kind(content.get()) == "a string" => {
+                    members::string(&field(".content"), content)?;
+                }
+                Some(content) if kind(content.get()) != "an array" => {
+                    let found = kind(content.get());
+                    return Err(BadRequest::wrong(field(".content"), found, "a string or an array"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(raw.to_owned()))
+    }
+
+    /// The array, as it was written.
+    #[must_use]
+    pub fn raw(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// The text of the last message of role `user`, if its content is a string.
+    pub(super) fn last_user_text(&self) -> Option<String> {
+        split(&self.0).into_iter().rev().find_map(|message| {
+            let mut message = Members::parse(message.get()).ok()?;
+            let role = message.string("role").ok()??;
+            if role == "user" { message.string("content").ok()? } else { None }
+        })
+    }
+}
+
+fn split(array: &RawValue) -> Vec<&RawValue> {
+    // An array that the parser has passed over once.
+    serde_json::from_str(array.get()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str) -> Result<Messages, String> {
+        let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
+        Messages::new(&raw).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn messages_are_kept_as_they_were_written() {
+        let json = r#"[{"role":"user","content":[{"type":"text"}]},
+                       {"role":"assistant","content":null,"tool_calls":[1.0]}, {"role":"tool","content":"x"}]"#;
+        assert_eq!(check(json).unwrap().raw().get(), json);
+    }
+
+    #[test]
+    fn a_wrong_message_is_told_with_the_way_to_it() {
+        for (json, expected) in [
+            ("{}", "\"messages\" of the handoff data is an object; send an array of objects"),
+            ("[]", "\"messages\" of the handoff data is empty"),
+            ("[1]", "\"messages[0]\" of the handoff data is a number; send an object"),
+            ("[{\"content\":\"x\"}]", "\"messages[0].role\" of the handoff data is missing"),
+            ("[{\"role\":\"user\"},{\"role\":1}]", "\"messages[1].role\" of the handoff data is a number"),
+            (
+                "[{\"role\":\"user\",\"content\":1}]",
+                "\"messages[0].content\" of the handoff data is a number",
+            ),
+            (
+                "[{\"role\":\"user\",\"role\":\"system\"}]",
+                "\"messages[0].role\" of the handoff data is there",
+            ),
+        ] {
+            let message = check(json).unwrap_err();
+            assert!(message.contains(expected), "{json}: {message}");
+        }
+    }
+}
