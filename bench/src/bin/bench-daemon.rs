@@ -24,6 +24,8 @@ fn main() -> Result<()> {
         eprintln!("{streams} streams …");
         levels.push(measure::level(&directory, streams)?);
     }
+    eprintln!("a thread that only answers …");
+    let ttfb_floor = measure::ttfb_floor(&directory)?;
     eprintln!("streams without delay …");
     let fast_cpu_us = measure::cpu_us_per_fast_stream(&directory)?;
     eprintln!("paced streams …");
@@ -31,7 +33,7 @@ fn main() -> Result<()> {
     eprintln!("the floor …");
     let floor_cpu_s = measure::floor()?;
 
-    let figures = Figures { levels, fast_cpu_us, paced_cpu_s, floor_cpu_s };
+    let figures = Figures { levels, ttfb_floor, fast_cpu_us, paced_cpu_s, floor_cpu_s };
     let tables = figures.to_markdown();
     print!("{tables}");
     fs::write(directory.join("daemon.md"), tables)?;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,10 +35,25 @@ pub struct Level {
     pub streams: usize,
     /// (RSS with them - RSS without) / their number.
     pub kib_per_stream: f64,
-    /// From handing the connection over to the first byte of the answer, median and 99th percentile.
-    pub ttfb_p50_ms: f64,
-    /// See above.
-    pub ttfb_p99_ms: f64,
+    /// From handing the connection over to the first byte of the answer.
+    pub ttfb: Percentiles,
+}
+
+/// Of times, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Percentiles {
+    /// The median.
+    pub p50_ms: f64,
+    /// The 99th percentile.
+    pub p99_ms: f64,
+}
+
+impl Percentiles {
+    fn of(sorted: &[Duration]) -> Self {
+        let percentile =
+            |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        Self { p50_ms: percentile(0.50), p99_ms: percentile(0.99) }
+    }
 }
 
 /// A prompt that the mock backend answers with `words` events and `done`, its own words included.
@@ -59,32 +75,53 @@ fn short_prompt() -> String {
 /// When something fails.
 pub fn level(directory: &Path, streams: usize) -> Result<Level> {
     let daemon = Daemon::start(directory, 1000)?;
-    let listener = clients::listener()?;
-    let (sockets, connections): (Vec<_>, Vec<_>) =
-        (0..streams).map(|_| tcp_pair(&listener)).collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let mut clients = Clients::new(sockets)?;
-    let data = short_prompt();
+    let connections = connections(streams)?;
     let idle = daemon.process.resident_kib()?;
     let start = Instant::now();
-    for (index, connection) in connections.into_iter().enumerate() {
-        clients.read_until(start + Duration::from_secs(1) * index as u32 / NEW_PER_SECOND)?;
-        clients.start(index);
-        hand_off(&daemon.socket, data.as_bytes(), &connection)?;
-    }
-    clients.read_first_bytes()?;
+    let clients = pile_up(&daemon.socket, connections)?;
     let full = daemon.process.resident_kib()?;
-    let times = clients.first_bytes();
     ensure!(
         start.elapsed() < Duration::from_secs(18),
         "this machine is too slow: the first streams have ended"
     );
-    let percentile = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     Ok(Level {
         streams,
         kib_per_stream: (full - idle) / streams as f64,
-        ttfb_p50_ms: percentile(0.50),
-        ttfb_p99_ms: percentile(0.99),
+        ttfb: Percentiles::of(&clients.first_bytes()),
     })
+}
+
+/// Times to the first byte when a thread answers at once that has nothing else to do: what this machine takes at this
+/// moment.
+///
+/// # Errors
+/// When something fails.
+pub fn ttfb_floor(directory: &Path) -> Result<Percentiles> {
+    let socket = directory.join("floor.sock");
+    let _receiver = crate::daemon::Daemon::start(socket.clone());
+    let clients = pile_up(&socket, connections(2 * NEW_PER_SECOND as usize)?)?;
+    Ok(Percentiles::of(&clients.first_bytes()))
+}
+
+/// Connections that stand already: their making is not measured.
+fn connections(count: usize) -> Result<Vec<(TcpStream, OwnedFd)>> {
+    let listener = clients::listener()?;
+    (0..count).map(|_| tcp_pair(&listener)).collect()
+}
+
+/// Hands all connections off, 1,500 a second, and waits for the first byte of each.
+fn pile_up(socket: &Path, connections: Vec<(TcpStream, OwnedFd)>) -> Result<Clients> {
+    let (sockets, connections): (Vec<_>, Vec<_>) = connections.into_iter().unzip();
+    let mut clients = Clients::new(sockets)?;
+    let data = short_prompt();
+    let start = Instant::now();
+    for (index, connection) in connections.into_iter().enumerate() {
+        clients.read_until(start + Duration::from_secs(1) * index as u32 / NEW_PER_SECOND)?;
+        clients.start(index);
+        hand_off(socket, data.as_bytes(), &connection)?;
+    }
+    clients.read_first_bytes()?;
+    Ok(clients)
 }
 
 /// The daemon's processor time for a stream of 19 events that come at once, in microseconds.

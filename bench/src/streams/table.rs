@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::measure::{EVENT_BYTES, Level, PACED_INTERVAL_MS, PACED_STREAMS};
+use super::measure::{EVENT_BYTES, Level, PACED_INTERVAL_MS, PACED_STREAMS, Percentiles};
 
 /// KiB of RSS for a mock stream when there are 9,000, at most.
 const MEMORY_BAR: f64 = 4.0;
@@ -16,6 +16,8 @@ const FAST_BAR: f64 = 200.0;
 pub struct Figures {
     /// By number of streams, ascending.
     pub levels: Vec<Level>,
+    /// What a thread takes that only answers.
+    pub ttfb_floor: Percentiles,
     /// Of a stream of 19 events without delay.
     pub fast_cpu_us: f64,
     /// CPU-s per million events, paced.
@@ -51,9 +53,11 @@ impl Figures {
             writeln!(
                 text,
                 "| {} | {:.2} | {MEMORY_BAR:.1} | {:.2} | {:.2} | {ttfb_bar} |",
-                level.streams, level.kib_per_stream, level.ttfb_p50_ms, level.ttfb_p99_ms
+                level.streams, level.kib_per_stream, level.ttfb.p50_ms, level.ttfb.p99_ms
             )?;
         }
+        let Percentiles { p50_ms, p99_ms } = self.ttfb_floor;
+        writeln!(text, "| a thread that only answers | | | {p50_ms:.2} | {p99_ms:.2} | |")?;
         writeln!(text, "\nProcessor time of the daemon\n")?;
         writeln!(text, "| | | bar | beside the floor |")?;
         writeln!(text, "|---|--:|--:|--:|")?;
