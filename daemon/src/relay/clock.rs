@@ -30,9 +30,8 @@ pub(super) struct Clock {
     heard: Instant,
     /// The last bytes for the client.
     sent: Instant,
-    timer: Pin<Box<Sleep>>,
-    /// Whether the timer knows whom to wake.
-    set: bool,
+    /// None as long as the stream has not had to wait.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Clock {
@@ -40,8 +39,7 @@ impl Clock {
     pub(super) fn new(heartbeat: Option<Duration>, silence: Duration, limit: Option<Duration>) -> Self {
         let now = Instant::now();
         let end = limit.and_then(|limit| now.checked_add(limit));
-        let timer = Box::pin(tokio::time::sleep_until(now));
-        Self { heartbeat, silence, end, heard: now, sent: now, timer, set: false }
+        Self { heartbeat, silence, end, heard: now, sent: now, timer: None }
     }
 
     /// The backend has said something, and it is on its way to the client.
@@ -60,19 +58,26 @@ impl Clock {
         self.end
     }
 
-    /// What is due `now`. `None`: the task will be woken when something is.
-    pub(super) fn poll(&mut self, now: Instant, context: &mut Context<'_>) -> Option<Due> {
-        if self.set && now < self.timer.deadline() {
+    /// What is due `now`.
+    pub(super) fn due(&self, now: Instant) -> Option<Due> {
+        let timer = self.timer.as_ref()?;
+        let (at, due) = if now < timer.deadline() { return None } else { self.next() };
+        (at <= now).then_some(due)
+    }
+
+    /// Has the task woken when something is due. Returns what is due already.
+    pub(super) fn wait(&mut self, now: Instant, context: &mut Context<'_>) -> Option<Due> {
+        if self.timer.as_ref().is_some_and(|timer| now < timer.deadline()) {
             return None;
         }
         let (at, due) = self.next();
         if at <= now {
             return Some(due);
         }
-        self.timer.as_mut().reset(at);
-        self.set = true;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        timer.as_mut().reset(at);
         // Unconstrained: a timer that is skipped since the task has used up its turn would not wake it later.
-        match pin!(tokio::task::coop::unconstrained(self.timer.as_mut())).poll(context) {
+        match pin!(tokio::task::coop::unconstrained(timer.as_mut())).poll(context) {
             Poll::Pending => None,
             Poll::Ready(()) => Some(due),
         }
@@ -135,8 +140,9 @@ mod tests {
         let postponed = clock.sent + 2 * SHORT;
         let mut timers = Vec::new();
         let due = std::future::poll_fn(|context| {
-            let due = clock.poll(Instant::now(), context);
-            timers.push(clock.timer.deadline());
+            let due = clock.wait(Instant::now(), context);
+            assert_eq!(clock.due(Instant::now()), due);
+            timers.extend(clock.timer.as_ref().map(|timer| timer.deadline()));
             // What is sent meanwhile moves no timer.
             clock.sent(postponed - SHORT);
             due.map_or(Poll::Pending, Poll::Ready)

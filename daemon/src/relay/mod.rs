@@ -148,7 +148,7 @@ impl<'a> Relay<'a> {
         context: &mut Context<'_>,
     ) -> Poll<Turn> {
         let now = Instant::now();
-        let due = self.clock.poll(now, context);
+        let due = self.clock.due(now);
         let events = frame.begin();
         let mut chunks = 0;
         let gathered = if cancelled.poll(context).is_ready() {
@@ -251,7 +251,7 @@ impl<'a> Relay<'a> {
             Some(end) => Poll::Ready(Turn::End(end)),
             None if more => Poll::Ready(Turn::Again),
             // Whoever has more wakes the task: backend, client, cancellation, and the timer, which is set here.
-            None if self.clock.poll(now, context).is_some() => Poll::Ready(Turn::Again),
+            None if self.clock.wait(now, context).is_some() => Poll::Ready(Turn::Again),
             None => Poll::Pending,
         }
     }
