@@ -15,6 +15,7 @@ on_each_mpm! {
     headers_of_a_failed_script_do_not_hand_off_the_error_document,
     a_proxied_upstream_is_not_trusted_unless_allowed,
     a_script_that_dies_after_setting_the_headers_leaks_nothing,
+    what_the_configuration_hands_off_does_not_come_from_the_cache,
 }
 
 /// A handler that sets the headers in both tables and ends as the query says.
@@ -191,4 +192,32 @@ fn a_script_that_dies_after_setting_the_headers_leaks_nothing(mpm: Mpm) {
     assert!(response.status() >= 500, "{}", response.status());
     assert_clean(&response.head);
     assert!(daemon.try_receive(Duration::ZERO).is_none());
+}
+
+fn what_the_configuration_hands_off_does_not_come_from_the_cache(mpm: Mpm) {
+    let apache = Apache::builder(mpm)
+        .load("cache")
+        .load("cache_socache")
+        .load("socache_shmcb")
+        .file("go.txt", "of this file the client sees nothing")
+        .file("plain.txt", "cached")
+        .vhost(
+            "CacheSocache shmcb:${ROOT}/cache(512000)\nCacheEnable socache /\nCacheMinExpire 3600\nCacheHeader On\n\
+             <Location /go.txt>\nHeader set X-Socket-Handoff ${RUN}/d.sock\n\
+             Header set X-Handoff-Data \"expr=%{req:X-User}\"\n</Location>",
+        )
+        .start();
+    let daemon = Receiver::bind(apache.socket_path("d.sock"));
+    // Other files are cached.
+    Client::fetch(apache.addr(), "/plain.txt");
+    let cached = Client::fetch(apache.addr(), "/plain.txt").head;
+    assert!(cached.header("x-cache").is_some_and(|value| value.starts_with("HIT")), "{cached:?}");
+    for user in ["alice", "bob"] {
+        let mut client = Client::connect(apache.addr());
+        client.send(format!("GET /go.txt HTTP/1.1\r\nHost: x\r\nX-User: {user}\r\n\r\n"));
+        let handoff = daemon.receive();
+        assert_eq!(handoff.text(), user);
+        handoff.respond("data: hi\n\n");
+        assert_eq!(client.read_response().text(), "data: hi\n\n");
+    }
 }

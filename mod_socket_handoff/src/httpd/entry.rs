@@ -71,7 +71,7 @@ unsafe extern "C" fn register_hooks(_pool: *mut sys::apr_pool_t) {
     unsafe {
         for (handle, name, filter, kind) in [
             (&COLLECTOR, c"SOCKET_HANDOFF_COLLECT", collector as OutputFilter, BEFORE_CONTENT_FILTERS),
-            (&TAKER, c"SOCKET_HANDOFF_TAKE", taker, AFTER_CONTENT_FILTERS),
+            (&TAKER, c"SOCKET_HANDOFF_TAKE", taker, LAST_OF_CONTENT_FILTERS),
             (&STRIPPER, c"SOCKET_HANDOFF_STRIP", stripper, AFTER_CONTENT_FILTERS),
             (&SINK, c"SOCKET_HANDOFF_SINK", sink, AFTER_CONTENT_FILTERS),
         ] {
@@ -120,6 +120,9 @@ type OutputFilter =
 
 /// Just before DEFLATE, mod_headers (both CONTENT_SET) and mod_cache (after it).
 const BEFORE_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_CONTENT_SET - 1;
+/// With DEFLATE and mod_headers. A filter is put after those of its type that are there already: the collector adds the
+/// taker when they all are, and so it comes after them and before mod_cache, which must not store handoff headers.
+const LAST_OF_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_CONTENT_SET;
 /// Just before the response head is written.
 pub(super) const AFTER_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_PROTOCOL - 1;
 

@@ -21,7 +21,7 @@ impl Status {
 pub(crate) enum FilterKind {
     /// Before all content filters.
     Collector,
-    /// After them, before the response head is written.
+    /// After them, before mod_cache.
     Taker,
     /// In error responses: takes the handoff headers off.
     Stripper,
