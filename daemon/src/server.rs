@@ -1,6 +1,5 @@
 //! Accepts handoffs, a task for each, and drains them at the end.
 
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -125,7 +124,7 @@ pub async fn answer(
     let config = shared.config.get();
     open_files.tell(config.server.max_connections);
     let sockets = listener.to_string();
-    let mut accepting = listener.start()?;
+    let accepting = listener.start()?;
     tracing::info!("listening on {sockets}");
     shared.notify.ready(&format!("listening on {sockets}"));
     // Counting costs little; a measurement wants to be without the rest.
@@ -133,10 +132,38 @@ pub async fn answer(
     let _endpoint =
         metrics.map(|address| AbortOnDropHandle::new(tokio::spawn(endpoint::serve(address, shared.clone()))));
 
-    let mut shutdown = pin!(shutdown);
+    // A task like the streams: what `block_on` runs has a thread of its own, and each handoff would have to wake that one,
+    // and it another for the stream.
+    let stop = CancellationToken::new();
+    let accept = accept(accepting, open_files.clone(), shared.clone(), stop.clone());
+    let accept = AbortOnDropHandle::new(tokio::spawn(accept));
+    let stop_at_shutdown = async {
+        shutdown.await;
+        stop.cancel();
+        std::future::pending().await
+    };
+    let mut accepting = tokio::select! {
+        result = accept => result.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())),
+        accepting = stop_at_shutdown => accepting,
+    };
+    drain(&mut accepting, &open_files, &shared).await;
+    shared.access_log.flush(LAST_LINES).await;
+    if config.benchmark {
+        println!("{}", shared.metrics.summary());
+    }
+    Ok(())
+}
+
+/// Starts a task for each handoff, until `stop`.
+async fn accept(
+    mut accepting: Accepting,
+    open_files: OpenFiles,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) -> Accepting {
     let mut shortage = Shortage::default();
-    while let Some(room) = until(&mut shutdown, shortage.room(&open_files)).await {
-        match until(&mut shutdown, accepting.accept()).await {
+    while let Some(room) = stop.run_until_cancelled(shortage.room(&open_files)).await {
+        match stop.run_until_cancelled(accepting.accept()).await {
             Some(Ok(peer)) => {
                 shared.streams.spawn(stream::serve(peer, room, shared.clone()));
             }
@@ -147,24 +174,7 @@ pub async fn answer(
             None => break,
         }
     }
-    drain(&mut accepting, &open_files, &shared).await;
-    shared.access_log.flush(LAST_LINES).await;
-    if config.benchmark {
-        println!("{}", shared.metrics.summary());
-    }
-    Ok(())
-}
-
-/// `None` when `shutdown` completes first.
-async fn until<T>(
-    shutdown: &mut Pin<&mut impl Future<Output = ()>>,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    tokio::select! {
-        biased;
-        () = shutdown => None,
-        result = future => Some(result),
-    }
+    accepting
 }
 
 async fn drain(accepting: &mut Accepting, open_files: &OpenFiles, shared: &Arc<Shared>) {

@@ -40,9 +40,13 @@ fn the_streams_of_the_moment_are_counted() {
     }
     eventually("all are counted", || figures(&running)["daemon_connections_active"] == 3.0);
     let now = figures(&running);
+    assert_eq!(now["daemon_connections_total"], 3.0);
     assert!(now["daemon_uptime_seconds"].as_f64().unwrap() >= 0.0);
     drop(clients);
     eventually("the streams end", || figures(&running)["daemon_connections_active"] == 0.0);
+    let now = figures(&running);
+    assert_eq!(now["daemon_connections_peak"], 3.0);
+    assert_eq!(now["daemon_stream_errors_total{reason=\"client_disconnected\"}"], 3.0);
 }
 
 #[test]
