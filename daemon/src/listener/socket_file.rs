@@ -115,12 +115,11 @@ pub(super) fn bind(endpoint: &Endpoint) -> Result<(OwnedFd, SocketFile), BindErr
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(first_mode))
         .map_err(error("set the mode of the socket for"))?;
 
-    // Two daemons that start at once must not both find the same dead file and remove each other's new one.
-    let lock = lock_directory(path)?;
+    // Two daemons that start at once must not both find the same dead file and remove each other's new one. Held until
+    // this one listens: a socket that is bound and does not listen yet looks dead.
+    let _lock = lock_directory(path)?;
     remove_dead_socket(path, &address)?;
     rustix::net::bind(&socket, &address).map_err(error("bind a socket to"))?;
-    drop(lock);
-
     let file = SocketFile { path: path.clone(), identity: identity(path) };
     if let Some(gid) = gid {
         match rustix::fs::chownat(CWD, path, None, Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
