@@ -90,6 +90,10 @@ fn attempt_once(
         PathError::Outside => {
             Attempt::Final(Refusal::PathOutsidePrefix { path: path.to_owned(), prefix: prefix.to_owned() })
         }
+        // Links in a circle, a name that no file system has: no daemon can come to be there.
+        PathError::Failed(Errno::LOOP | Errno::NAMETOOLONG) => {
+            Attempt::Final(Refusal::NotASocket(path.to_owned()))
+        }
         PathError::Failed(errno) => Attempt::Final(failed(path, errno)),
     })?;
     connect_to_file(&file, path, deadline).map_err(|errno| match errno {
@@ -251,7 +255,12 @@ mod tests {
         assert_eq!(refusal(&path), Refusal::DaemonMissing { path: path.clone(), attempts: 3 });
         drop(listener(&path, SocketType::SeqPacket, 5));
         assert_eq!(refusal(&path), Refusal::DaemonRefused { path: path.clone(), attempts: 3 });
-        assert_eq!(refusal(directory.path()), Refusal::NotASocket(directory.path().to_owned()));
+        let circle = directory.path().join("circle");
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        let impossible = directory.path().join("x".repeat(256));
+        for path in [directory.path(), &circle, &impossible] {
+            assert_eq!(refusal(path), Refusal::NotASocket(path.to_owned()));
+        }
     }
 
     #[test]

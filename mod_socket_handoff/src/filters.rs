@@ -209,8 +209,8 @@ fn carry_out<'r>(request: Request<'r>, decision: Result<HandOff<'r>, Refusal>) -
             Phase::Answered
         }
         Err(refusal) => {
-            if refusal.closes_connection() {
-                // At once: httpd would wait for the rest of the request body when the handler has returned.
+            if request.has_body() {
+                // What is unread of it httpd would wait for when the handler has returned, for as long as Timeout says.
                 request.connection().close_after_this_request();
             }
             Phase::Refused(refusal)

@@ -127,12 +127,4 @@ impl Refusal {
             Self::Panic => c"refused:panic",
         }
     }
-
-    /// Whether unread bytes of the client make the connection useless for a next request.
-    pub(crate) fn closes_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::BodyTooLarge(_) | Self::BodyTimeout(_) | Self::BodyBroken(_) | Self::EarlierResponse
-        )
-    }
 }

@@ -10,6 +10,7 @@ on_each_mpm! {
     an_unread_body_is_read_away_so_that_the_answer_is_not_reset,
     a_chunked_unread_body_is_read_away,
     a_body_that_never_comes_frees_the_worker_within_the_limit,
+    a_refusal_does_not_wait_for_the_body,
     a_body_over_the_limit_is_413,
     a_malformed_body_is_400,
     a_client_that_expects_100_continue_is_handed_off_without_its_body,
@@ -98,6 +99,19 @@ fn a_body_that_never_comes_frees_the_worker_within_the_limit(mpm: Mpm) {
     assert!(daemon.accept(Duration::ZERO).is_none_or(|connection| is_closed(&connection)));
     let line = apache.wait_for_access_log("/go.txt", PATIENCE);
     assert!(line.ends_with("handoff=refused:body-timeout"), "{line}");
+}
+
+fn a_refusal_does_not_wait_for_the_body(mpm: Mpm) {
+    // Refused before the body is looked at; Timeout, for which httpd would wait, is 20 s here.
+    let apache =
+        unread(mpm).config("<Location /go.txt>\nHeader set X-Socket-Handoff relative\n</Location>").start();
+    for announced in ["Content-Length: 1000\r\n", "Content-Length: 1000\r\nExpect: 100-continue\r\n"] {
+        let mut client = Client::connect(apache.addr()).patience(Duration::from_secs(10));
+        post(&mut client, announced, b"");
+        assert_eq!(client.read_response().status(), 403, "{announced}");
+        drop(client);
+        apache.wait_until_idle(Duration::from_secs(10));
+    }
 }
 
 /// Whether the other end closed without sending a message.

@@ -72,14 +72,15 @@ unsafe extern "C" fn register_hooks(_pool: *mut sys::apr_pool_t) {
         for (handle, name, filter, kind) in [
             (&COLLECTOR, c"SOCKET_HANDOFF_COLLECT", collector as OutputFilter, BEFORE_CONTENT_FILTERS),
             (&TAKER, c"SOCKET_HANDOFF_TAKE", taker, LAST_OF_CONTENT_FILTERS),
-            (&STRIPPER, c"SOCKET_HANDOFF_STRIP", stripper, AFTER_CONTENT_FILTERS),
+            (&STRIPPER, c"SOCKET_HANDOFF_STRIP", stripper, LAST_OF_CONTENT_FILTERS),
             (&SINK, c"SOCKET_HANDOFF_SINK", sink, AFTER_CONTENT_FILTERS),
         ] {
             let registered = sys::ap_register_output_filter(name.as_ptr(), Some(filter), None, kind);
             handle.store(registered, Ordering::Relaxed);
         }
         let middle = sys::APR_HOOK_MIDDLE as i32;
-        let last = sys::APR_HOOK_LAST as i32;
+        // mod_headers inserts its filter for error responses at LAST, and the stripper has to come after that.
+        let last = sys::APR_HOOK_REALLY_LAST as i32;
         sys::ap_hook_child_init(Some(child_init), null(), null(), middle);
         sys::ap_hook_insert_filter(Some(insert_filters), null(), null(), last);
         sys::ap_hook_insert_error_filter(Some(insert_error_filters), null(), null(), last);
@@ -120,8 +121,9 @@ type OutputFilter =
 
 /// Just before DEFLATE, mod_headers (both CONTENT_SET) and mod_cache (after it).
 const BEFORE_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_CONTENT_SET - 1;
-/// With DEFLATE and mod_headers. A filter is put after those of its type that are there already: the collector adds the
-/// taker when they all are, and so it comes after them and before mod_cache, which must not store handoff headers.
+/// With DEFLATE and mod_headers. A filter is put after those of its type that are there already. The collector adds the
+/// taker, and the last hook the stripper, when they all are: so these two come after them and before mod_cache, which
+/// must not store handoff headers.
 const LAST_OF_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_CONTENT_SET;
 /// Just before the response head is written.
 pub(super) const AFTER_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_PROTOCOL - 1;
@@ -284,13 +286,16 @@ unsafe extern "C" fn set_directive(
     // directive's one argument.
     unsafe {
         let directive = &*(*(*parms).cmd).cmd_data.cast::<Directive>();
-        let value = CStr::from_ptr(value).to_string_lossy();
-        let outcome = catch_unwind(AssertUnwindSafe(|| match directive.set {
-            Set::Server(set) => {
-                let config = module_config::<ServerConfig>((*(*parms).server).module_config).cast_mut();
-                NonNull::new(config).map_or(Ok(()), |mut config| set(config.as_mut(), &value))
+        let value = CStr::from_ptr(value);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let value = value.to_str().map_err(|_| "must be written in UTF-8".to_owned())?;
+            match directive.set {
+                Set::Server(set) => {
+                    let config = module_config::<ServerConfig>((*(*parms).server).module_config).cast_mut();
+                    NonNull::new(config).map_or(Ok(()), |mut config| set(config.as_mut(), value))
+                }
+                Set::Directory(set) => set(&mut *directory_config.cast::<DirectoryConfig>(), value),
             }
-            Set::Directory(set) => set(&mut *directory_config.cast::<DirectoryConfig>(), &value),
         }));
         let sentence = match outcome {
             Ok(Ok(())) => return null(),
