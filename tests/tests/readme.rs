@@ -6,8 +6,8 @@ use std::path::Path;
 use e2e::{Apache, Client, Daemon, Ending, Mpm, PATIENCE, Receiver, Report, Response};
 use e2e::{browse, events, uri_component, wait_until};
 
-/// The socket in the README's PHP example, and in its command that starts the daemon.
-const SOCKET: &str = "/run/streaming-daemon/daemon.sock";
+/// The socket in the README's PHP example.
+const SOCKET: &str = "/var/run/streaming-daemon.sock";
 
 /// A prompt of several lines, with characters of one to four bytes and with what JSON, HTML and URLs escape.
 const PROMPT: &str =
@@ -46,7 +46,7 @@ fn site() -> Apache {
 }
 
 fn daemon(site: &Apache) -> Daemon {
-    Daemon::start(site.socket_path("daemon.sock"), ["--delay", "1"])
+    Daemon::start(site.socket_path("daemon.sock"), ["--delay", "1", "--debug"])
 }
 
 // ---- PHP ----
@@ -98,7 +98,7 @@ fn the_php_example_streams_to_users_who_have_signed_in() {
     assert_eq!(text_of(&post(&site, "/stream.php", &cookie, &form)), answer(PROMPT));
     // Neither UTF-8 nor a reason to fail.
     assert_eq!(text_of(&post(&site, "/stream.php", &cookie, "prompt=a%FFb")), answer("a\u{FFFD}b"));
-    // The daemon names the user in its log.
+    // The daemon names the user in its debug log.
     daemon.wait_for_log("user_id=\"Zoë\"", PATIENCE);
 }
 
@@ -118,11 +118,14 @@ fn the_php_example_refuses_strangers() {
 }
 
 #[test]
-fn the_command_that_starts_the_daemon_names_the_socket_of_the_php_example() {
-    let readme = include_str!("../../README.md");
-    assert!(readme.contains(&format!("streaming-daemon --socket {SOCKET}\n")));
+fn the_socket_of_the_php_example_is_the_one_that_is_installed() {
+    // Debian's /var/run is a link to /run.
+    let installed = SOCKET.strip_prefix("/var").unwrap();
+    let unit = include_str!("../../conf/streaming-daemon.socket");
+    assert!(unit.contains(&format!("\nListenSequentialPacket={installed}\n")));
+    assert!(include_str!("../../README.md").contains(&format!("streaming-daemon send -s {installed} ")));
     let help = std::process::Command::new(e2e::build_dir().join("streaming-daemon")).arg("--help").output();
-    assert!(String::from_utf8(help.unwrap().stdout).unwrap().contains("--socket <PATH>"));
+    assert!(String::from_utf8(help.unwrap().stdout).unwrap().contains(&format!("[default: {SOCKET}]")));
 }
 
 // ---- JavaScript ----
