@@ -7,7 +7,7 @@ use streaming_daemon::cli::{self, Command, ConfigCommand, Serve};
 use streaming_daemon::config::{Loaded, Sources, example, report};
 use streaming_daemon::listener::inherited::{self, Inherited};
 use streaming_daemon::logging::Log;
-use streaming_daemon::{commands, exec, logging, run, shutdown};
+use streaming_daemon::{commands, exec, logging, open_files, run, shutdown};
 
 fn main() -> ExitCode {
     if let Some(options) = exec::cli::by_second_name() {
@@ -49,6 +49,8 @@ fn serve(flags: &Serve) -> ExitCode {
             return ExitCode::from(cli::CONFIG_ERROR);
         }
     };
+    // Before the log starts the first thread.
+    open_files::prepare(loaded.config.server.max_connections);
     let log = logging::init(&loaded.config.logging);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

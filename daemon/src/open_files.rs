@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -22,6 +23,34 @@ pub struct TooFew {
     limit: usize,
 }
 
+/// Descriptors beyond the streams' own for which the table has room from the start: handoffs in the making, the reserve.
+const BESIDE_STREAMS: usize = 1024;
+
+/// Raises the soft limit of open files to the hard one, and has the kernel make the table of descriptors large enough for
+/// `streams` at once.
+///
+/// To be called while the process has one thread. When threads share the table, each doubling of it makes the thread that
+/// opens a descriptor wait for all processors (`synchronize_rcu` in `expand_table`, Linux's fs/file.c): some ten
+/// milliseconds, in which the streams of that thread stand still.
+pub fn prepare(streams: usize) {
+    let limit = raise_limit();
+    let highest = streams.saturating_add(BESIDE_STREAMS).min(limit.saturating_sub(1));
+    if let Ok(highest) = i32::try_from(highest)
+        && let Ok(some) = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    {
+        // The duplicate is closed at once, and the table keeps its size. If it fails, the table grows later.
+        drop(rustix::io::fcntl_dupfd_cloexec(&some, highest));
+    }
+}
+
+/// Raising to the hard limit needs no privilege; should it fail all the same, the soft limit stays and is kept.
+fn raise_limit() -> usize {
+    let limits = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum });
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
 /// Counts the descriptors that may still be opened for handoffs.
 #[derive(Clone, Debug)]
 pub struct OpenFiles {
@@ -34,12 +63,7 @@ impl OpenFiles {
     /// # Errors
     /// [`TooFew`] when the reserve and what is open already use the limit up.
     pub fn new() -> Result<Self, TooFew> {
-        let limits = getrlimit(Resource::Nofile);
-        // Raising to the hard limit needs no privilege; should it fail all the same, the soft limit stays and is kept.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum });
-        let limit = getrlimit(Resource::Nofile)
-            .current
-            .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        let limit = raise_limit();
         let left = limit.saturating_sub(RESERVE).saturating_sub(open_now());
         if left < 2 {
             return Err(TooFew { limit });

@@ -1,10 +1,11 @@
-//! More streams than allowed.
+//! As many streams as allowed, and more.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
 mod common;
 
 use std::time::Duration;
 
+use common::process::Process;
 use common::{Daemon, mock};
 use tokio::io::AsyncReadExt;
 
@@ -35,4 +36,14 @@ async fn above_the_limit_a_client_is_told_to_come_back() {
         }
         assert!(tokio::time::Instant::now() < end, "the place is never given back");
     }
+}
+
+/// A table of descriptors that grows under load makes streams stand still.
+#[test]
+fn there_is_room_for_the_descriptors_of_all_streams_from_the_start() {
+    let daemon = Process::start(&["--max-connections", "3000"]);
+    assert!(daemon.room_for_open_files() >= 3000, "{}", daemon.room_for_open_files());
+    // The limit of open files is a bound for it, not an obstacle.
+    let daemon = Process::start_with_open_files(256, &["--max-connections", "3000"]);
+    assert_eq!(daemon.room_for_open_files(), 256);
 }

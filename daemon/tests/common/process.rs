@@ -97,6 +97,13 @@ impl Process {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// Descriptors that the kernel has made room for (FDSize, proc_pid_status(5)).
+    pub fn room_for_open_files(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        size.trim().parse().unwrap()
+    }
+
     /// Waits for its end.
     pub fn ended(mut self) -> ExitStatus {
         let mut status = None;
