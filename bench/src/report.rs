@@ -1,6 +1,6 @@
 //! The tables, in Markdown.
 
-use std::fmt::Write;
+use std::fmt;
 
 use crate::case::Case;
 use crate::rate::Rate;
@@ -30,16 +30,24 @@ impl Report {
         untouched / plain <= UNTOUCHED_BAR && handoff / plain <= HANDOFF_BAR
     }
 
-    /// The tables.
-    #[must_use]
-    pub fn to_markdown(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        let _ = self.write(&mut text);
-        text
+    fn write_calls(
+        &self,
+        text: &mut fmt::Formatter<'_>,
+        name: &str,
+        count: impl Fn(&Syscalls) -> f64,
+    ) -> fmt::Result {
+        let counts = self.syscalls.each_ref().map(count);
+        // What happens once in a recording is no part of a request.
+        if counts.iter().all(|count| *count < 0.05) {
+            return Ok(());
+        }
+        writeln!(text, "| {name} | {} |", counts.map(|count| format!("{count:.1}")).join(" | "))
     }
+}
 
-    fn write(&self, text: &mut String) -> std::fmt::Result {
+/// The tables, as Markdown.
+impl fmt::Display for Report {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(text, "Instructions per request (callgrind, `apache2 -X`, prefork)\n")?;
         writeln!(text, "| | instructions | beside plain | bar |")?;
         writeln!(text, "|---|--:|--:|--:|")?;
@@ -75,19 +83,5 @@ impl Report {
             self.write_calls(text, name, |calls| calls.by_name.get(name).copied().unwrap_or(0.0))?;
         }
         Ok(())
-    }
-
-    fn write_calls(
-        &self,
-        text: &mut String,
-        name: &str,
-        count: impl Fn(&Syscalls) -> f64,
-    ) -> std::fmt::Result {
-        let counts = self.syscalls.each_ref().map(count);
-        // What happens once in a recording is no part of a request.
-        if counts.iter().all(|count| *count < 0.05) {
-            return Ok(());
-        }
-        writeln!(text, "| {name} | {} |", counts.map(|count| format!("{count:.1}")).join(" | "))
     }
 }

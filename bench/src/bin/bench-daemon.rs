@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let floor_cpu_s = measure::floor()?;
 
     let figures = Figures { levels, ttfb_floor, fast_cpu_us, paced_cpu_s, floor_cpu_s };
-    let tables = figures.to_markdown();
+    let tables = figures.to_string();
     print!("{tables}");
     fs::write(directory.join("daemon.md"), tables)?;
     eprintln!("\nwritten to {}", directory.join("daemon.md").display());

@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     let rates = rate::measure(&handler)?;
 
     let report = Report { instructions: counts, syscalls: calls, rates };
-    let tables = report.to_markdown();
+    let tables = report.to_string();
     print!("{tables}");
     fs::write(directory.join("module.md"), tables)?;
     eprintln!("\nwritten to {}, with callgrind's profiles", directory.join("module.md").display());

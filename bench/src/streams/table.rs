@@ -1,6 +1,6 @@
 //! The figures as tables in Markdown.
 
-use std::fmt::Write;
+use std::fmt;
 
 use super::measure::{EVENT_BYTES, Level, PACED_INTERVAL_MS, PACED_STREAMS, Percentiles};
 
@@ -33,17 +33,11 @@ impl Figures {
     pub fn are_within_bars(&self) -> bool {
         self.fast_cpu_us <= FAST_BAR && self.levels.iter().all(|level| level.kib_per_stream <= MEMORY_BAR)
     }
+}
 
-    /// The tables.
-    #[must_use]
-    pub fn to_markdown(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        let _ = self.write(&mut text);
-        text
-    }
-
-    fn write(&self, text: &mut String) -> std::fmt::Result {
+/// The tables, as Markdown.
+impl fmt::Display for Figures {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(text, "Mock streams, a word a second each, 1,500 new ones a second\n")?;
         writeln!(text, "| streams | KiB RSS a stream | bar | TTFB p50 ms | p99 ms | bar |")?;
         writeln!(text, "|--:|--:|--:|--:|--:|--:|")?;

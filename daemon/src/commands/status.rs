@@ -49,13 +49,7 @@ enum Failure {
 /// Runs the command.
 #[must_use]
 pub fn main(flags: &Flags) -> ExitCode {
-    match run(flags) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::FAILURE
-        }
-    }
+    super::exit_code(run(flags))
 }
 
 fn run(flags: &Flags) -> Result<(), Failure> {
