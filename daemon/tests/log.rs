@@ -7,7 +7,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 
 use common::process::Process;
-use common::{eventually, hand_off};
+use common::{eventually, hand_off, try_connect};
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streaming-daemon"));
@@ -49,9 +49,7 @@ fn a_full_pipe_holds_no_stream_up() {
         .stderr(Stdio::from(stderr))
         .spawn()
         .unwrap();
-    eventually(common::SOON, "it listens", || {
-        std::os::unix::net::UnixStream::connect(&path).is_err_and(|error| error.raw_os_error() == Some(91))
-    });
+    eventually(common::SOON, "it listens", || try_connect(&path).is_ok());
     // Some 200 bytes each: the pipe is full after 20.
     for _ in 0..200 {
         let mut answer = String::new();

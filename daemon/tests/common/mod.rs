@@ -86,10 +86,15 @@ pub fn tcp_pair() -> (TcpStream, OwnedFd) {
 
 /// A connection to the daemon as the module makes it.
 pub fn connect(path: &Path) -> OwnedFd {
+    try_connect(path).unwrap()
+}
+
+/// The same, while the daemon may not listen yet.
+pub fn try_connect(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    socket
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 /// Does the module's part with a new client.
