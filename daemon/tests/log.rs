@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use common::process::Process;
 use common::{eventually, hand_off, try_connect};
@@ -38,17 +38,23 @@ fn a_warning_of_the_settings_is_in_the_log() {
     assert!(process.said("did you mean DAEMON_SOCKET_PATH?"));
 }
 
+struct KilledWhenDropped(Child);
+
+impl Drop for KilledWhenDropped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_full_pipe_holds_no_stream_up() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("daemon.sock");
     let (_nobody_reads, stderr) = rustix::pipe::pipe().unwrap();
     rustix::pipe::fcntl_setpipe_size(&stderr, 4096).unwrap();
-    let mut child = command(&["--delay", "0", "--debug", "--socket"])
-        .arg(&path)
-        .stderr(Stdio::from(stderr))
-        .spawn()
-        .unwrap();
+    let mut daemon = command(&["--delay", "0", "--debug", "--socket"]);
+    let mut daemon = KilledWhenDropped(daemon.arg(&path).stderr(Stdio::from(stderr)).spawn().unwrap());
     eventually(common::SOON, "it listens", || try_connect(&path).is_ok());
     // Some 200 bytes each: the pipe is full after 20.
     for _ in 0..200 {
@@ -56,7 +62,7 @@ fn a_full_pipe_holds_no_stream_up() {
         hand_off(&path, b"{}").read_to_string(&mut answer).unwrap();
         assert!(answer.contains("[DONE]"));
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+    rustix::process::kill_process(rustix::process::Pid::from_child(&daemon.0), rustix::process::Signal::TERM)
         .unwrap();
-    eventually(common::SOON, "it ends all the same", || child.try_wait().unwrap().is_some());
+    eventually(common::SOON, "it ends all the same", || daemon.0.try_wait().unwrap().is_some());
 }
