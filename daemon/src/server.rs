@@ -11,16 +11,13 @@ use crate::access_log::{self, AccessLog};
 use crate::backend::Backends;
 use crate::config::Config;
 use crate::limits::Limits;
-use crate::listener::{Accepting, Listener};
+use crate::listener::{Accepting, Listener, REST_AFTER_FAILED_ACCEPT};
 use crate::live::Live;
 use crate::metrics::{Metrics, endpoint};
 use crate::notify::Notifier;
 use crate::open_files::{OpenFiles, Room};
 use crate::places::Places;
 use crate::{StartError, stream};
-
-/// How long accepting rests when the system has run out of descriptors or memory.
-const REST_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 /// How often a lasting shortage is logged, at most.
 const SHORTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);

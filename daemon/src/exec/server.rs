@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -10,11 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Options, data, handler};
 use crate::StartError;
-use crate::listener::{Endpoint, Listener};
+use crate::listener::{Endpoint, Listener, REST_AFTER_FAILED_ACCEPT};
 use crate::open_files::{OpenFiles, Room};
-
-/// How long accepting rests when the system has run out of descriptors or memory.
-const REST_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 /// What all clients share.
 pub(super) struct Shared {

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use handoff_protocol::SocketType;
 use rustix::io::Errno;
@@ -21,6 +22,9 @@ use crate::watched::watch;
 use inherited::Inherited;
 pub use socket_file::BindError;
 use socket_file::SocketFile;
+
+/// How long accepting rests when the system has run out of descriptors or memory.
+pub(crate) const REST_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 /// Where to listen, and who may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]

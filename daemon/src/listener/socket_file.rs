@@ -143,11 +143,7 @@ pub(super) fn bind(endpoint: &Endpoint) -> Result<(OwnedFd, SocketFile), BindErr
 
 fn new_socket(socket_type: SocketType) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let kind = match socket_type {
-        SocketType::SeqPacket => net::SocketType::SEQPACKET,
-        SocketType::Stream => net::SocketType::STREAM,
-    };
-    net::socket_with(AddressFamily::UNIX, kind, flags, None)
+    net::socket_with(AddressFamily::UNIX, socket_type.into(), flags, None)
 }
 
 /// Removes what a daemon that is gone left at `path`; nothing else.

@@ -42,6 +42,20 @@ pub(crate) fn script(options: &[&str], script: &str) -> Running {
     exec(options, &["sh", "-c", script])
 }
 
+/// The daemon itself, whose mock says a word each `delay` milliseconds; `admin.sock` beside its socket tells its figures.
+pub(crate) fn mock(delay: &str) -> Running {
+    start(|path| {
+        let mut command = Command::new(BINARY);
+        command
+            .arg("-s")
+            .arg(path)
+            .args(["-b", "mock", "--delay", delay])
+            .env("DAEMON_METRICS_ENABLED", "false")
+            .env("DAEMON_SERVER_ADMIN_SOCKET_PATH", path.with_file_name("admin.sock"));
+        command
+    })
+}
+
 /// The program under its second name.
 pub(crate) fn fdrecv(program: &[&str]) -> Running {
     start(|path| {

@@ -2,19 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use super::harness::{BINARY, Running, script, start};
-
-fn daemon() -> Running {
-    start(|path| {
-        let mut command = Command::new(BINARY);
-        command
-            .arg("-s")
-            .arg(path)
-            .args(["-b", "mock", "--delay", "0"])
-            .env("DAEMON_METRICS_ENABLED", "false");
-        command
-    })
-}
+use super::harness::{BINARY, Running, mock, script};
 
 fn send(running: &Running, data: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
@@ -27,7 +15,7 @@ fn text(bytes: &[u8]) -> &str {
 
 #[test]
 fn the_answer_is_printed_and_done_is_success() {
-    let daemon = daemon();
+    let daemon = mock("0");
     for data in [r#"{"prompt":"Hi"}"#, r#"{"prompt":"Hi","protocol":"HTTP/1.1"}"#] {
         let output = send(&daemon, &[data]);
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
@@ -39,12 +27,12 @@ fn the_answer_is_printed_and_done_is_success() {
 
 #[test]
 fn without_data_none_is_sent() {
-    assert_eq!(send(&daemon(), &[]).status.code(), Some(0));
+    assert_eq!(send(&mock("0"), &[]).status.code(), Some(0));
 }
 
 #[test]
 fn data_can_come_from_standard_input() {
-    let daemon = daemon();
+    let daemon = mock("0");
     let mut command = Command::new("sh");
     command.args(["-c", "echo '{\"prompt\":\"piped\"}' | \"$0\" send -s \"$1\" -", BINARY]).arg(&daemon.path);
     let output = command.output().unwrap();
@@ -54,7 +42,7 @@ fn data_can_come_from_standard_input() {
 
 #[test]
 fn a_refusal_is_printed_and_a_failure() {
-    let output = send(&daemon(), &["no JSON"]);
+    let output = send(&mock("0"), &["no JSON"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).starts_with("HTTP/1.1 400 "));
     assert!(text(&output.stderr).contains("refused"));

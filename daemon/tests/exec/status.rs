@@ -2,20 +2,7 @@
 
 use std::process::{Command, Output};
 
-use super::harness::{BINARY, Running, eventually, line, start};
-
-fn daemon() -> Running {
-    start(|path| {
-        let mut command = Command::new(BINARY);
-        command
-            .arg("-s")
-            .arg(path)
-            .args(["-b", "mock", "--delay", "3600000"])
-            .env("DAEMON_METRICS_ENABLED", "false")
-            .env("DAEMON_SERVER_ADMIN_SOCKET_PATH", path.with_file_name("admin.sock"));
-        command
-    })
-}
+use super::harness::{BINARY, Running, eventually, line, mock};
 
 fn status(running: &Running, arguments: &[&str]) -> Output {
     let socket = running.path.with_file_name("admin.sock");
@@ -32,7 +19,7 @@ fn figures(running: &Running) -> serde_json::Value {
 
 #[test]
 fn the_streams_of_the_moment_are_counted() {
-    let running = daemon();
+    let running = mock("3600000");
     assert_eq!(figures(&running)["daemon_connections_active"], 0.0);
     let clients: Vec<_> = (0..3).map(|_| running.hand_off("{}")).collect();
     for client in &clients {
@@ -51,7 +38,7 @@ fn the_streams_of_the_moment_are_counted() {
 
 #[test]
 fn the_table_is_for_people() {
-    let running = daemon();
+    let running = mock("3600000");
     let output = status(&running, &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -63,7 +50,7 @@ fn the_table_is_for_people() {
 
 #[test]
 fn a_drain_shows() {
-    let running = daemon();
+    let running = mock("3600000");
     let client = running.hand_off("{}");
     assert_eq!(line(&client), "HTTP/1.1 200 OK");
     assert_eq!(figures(&running)["daemon_draining"], 0.0);
@@ -74,7 +61,7 @@ fn a_drain_shows() {
 #[test]
 fn only_its_own_user_may_ask() {
     use std::os::unix::fs::PermissionsExt;
-    let running = daemon();
+    let running = mock("3600000");
     let file = std::fs::metadata(running.path.with_file_name("admin.sock")).unwrap();
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
 }
