@@ -1,0 +1,4 @@
+//! `mock-llm`: see `--help`.
+#![forbid(unsafe_code)]
+
+fn main() {}

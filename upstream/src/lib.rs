@@ -1,0 +1,2 @@
+//! Connections to HTTP APIs whose answers are long streams.
+#![forbid(unsafe_code)]
