@@ -11,7 +11,6 @@ use handoff_protocol::SocketType;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use crate::config::keys::{self, KEYS};
 use crate::listener::{BindError, Endpoint, Listener};
 use crate::metrics::Format;
 use crate::server::Shared;
@@ -61,10 +60,10 @@ async fn answer(connection: std::os::unix::net::UnixStream, text: String) -> io:
 /// What `/metrics` does not say comes first.
 fn figures(shared: &Shared, started: Instant) -> String {
     let config = shared.config.get();
-    // Quoted and escaped, as TOML and Prometheus have it alike.
-    let backend = keys::find("backend.provider").map(|index| (KEYS[index].show)(&config)).unwrap_or_default();
+    // Names of backends have nothing in them that would have to be escaped.
+    let backend = &config.backend.provider;
     format!(
-        "daemon_running_info{{version=\"{version}\",backend={backend}}} 1\n\
+        "daemon_running_info{{version=\"{version}\",backend=\"{backend}\"}} 1\n\
          daemon_uptime_seconds {uptime}\n\
          daemon_draining {draining}\n\
          {metrics}",

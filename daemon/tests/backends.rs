@@ -51,7 +51,7 @@ async fn the_request_names_its_backend() {
 
 #[tokio::test]
 async fn the_provider_is_the_backend_of_requests_that_name_none() {
-    let daemon = Daemon::start(|config| config.backend.provider = streaming_daemon::config::Provider::Typing);
+    let daemon = Daemon::start(|config| config.backend.provider = "typing".to_owned());
     assert_eq!(daemon.ask(r#"{"prompt":"ab"}"#).await.events().len(), 13);
     assert_eq!(daemon.ask(r#"{"prompt":"ab","backend":"mock"}"#).await.events().len(), 4);
 }

@@ -63,7 +63,7 @@ impl Key {
 
 /// One entry of the table.
 macro_rules! key {
-    ($section:literal, $name:literal, $($field:ident).+: $kind:ty, $change:ident, $short:expr, $meaning:literal) => {
+    ($section:literal, $name:literal, $($field:ident $([$index:literal])?).+: $kind:ty, $change:ident, $short:expr, $meaning:literal) => {
         Key {
             section: $section,
             name: $name,
@@ -71,12 +71,12 @@ macro_rules! key {
             short: &$short,
             change: Change::$change,
             read: |config, raw| {
-                config.$($field).+ = <$kind as Kind>::read(raw)?;
+                config.$($field $([$index])?).+ = <$kind as Kind>::read(raw)?;
                 Ok(())
             },
-            show: |config| <$kind as Kind>::show(&config.$($field).+),
-            copy: |from, to| to.$($field).+.clone_from(&from.$($field).+),
-            same: |a, b| a.$($field).+ == b.$($field).+,
+            show: |config| <$kind as Kind>::show(&config.$($field $([$index])?).+),
+            copy: |from, to| to.$($field $([$index])?).+.clone_from(&from.$($field $([$index])?).+),
+            same: |a, b| a.$($field $([$index])?).+ == b.$($field $([$index])?).+,
         }
     };
 }
@@ -113,23 +113,25 @@ pub static KEYS: &[Key] = &[
             "Silence after which a comment is sent, so that proxies keep the connection open. 0: never."),
     key!("server", "half_close", server.half_close: OneOf<_>, Live, [],
             "A client that closes its sending side has \"gone\", as a browser has, or is to \"keep\" its stream."),
-    key!("backend", "provider", backend.provider: OneOf<_>, Restart, [],
+    key!("backend", "provider", backend.provider: Text, Restart, [],
             "What answers: \"mock\" says the prompt back, \"typing\" does so as a human types, \"openai\" asks an API."),
     key!("backend", "default_model", backend.default_model: Text, Live, [],
             "Model of requests that name none."),
     key!("backend", "timeout_secs", backend.timeout: Seconds, Live, [],
             "How long a backend may be silent, before its answer and within."),
+    key!("backend", "connect_timeout_secs", backend.connect_timeout: Seconds, Restart, [],
+            "How long a new connection to an API may take, TLS included."),
     key!("backend", "token_delay_ms", backend.token_delay: Milliseconds, Live, ["DAEMON_TOKEN_DELAY_MS"],
             "Mock and typing: milliseconds between two tokens."),
-    key!("backend.openai", "api_base", backend.openai.api_base: Url, Restart, ["OPENAI_API_BASE"],
+    key!("backend.openai", "api_base", backend.profiles[0].api_base: Url, Restart, ["OPENAI_API_BASE"],
             "URL of the API, before /chat/completions."),
-    key!("backend.openai", "api_key", backend.openai.api_key: SecretText, Restart, ["OPENAI_API_KEY"],
+    key!("backend.openai", "api_key", backend.profiles[0].api_key: SecretText, Restart, ["OPENAI_API_KEY"],
             "Key of the API. Better in the environment, where no file's permissions have to protect it."),
-    key!("backend.openai", "http2_enabled", backend.openai.http2_enabled: Boolean, Restart, ["OPENAI_HTTP2_ENABLED"],
+    key!("backend.openai", "http2_enabled", backend.profiles[0].http2_enabled: Boolean, Restart, ["OPENAI_HTTP2_ENABLED"],
             "Whether many streams share one connection to the API."),
-    key!("backend.openai", "pool_max_idle_per_host", backend.openai.pool_max_idle_per_host: Count, Restart, [],
+    key!("backend.openai", "pool_max_idle_per_host", backend.profiles[0].pool_max_idle_per_host: Count, Restart, [],
             "Connections to the API that are kept for the next request."),
-    key!("backend.openai", "insecure_ssl", backend.openai.insecure_ssl: Boolean, Restart, [],
+    key!("backend.openai", "insecure_ssl", backend.profiles[0].insecure_ssl: Boolean, Restart, [],
             "Takes any certificate of the API. For tests only."),
     key!("sse", "format", sse.format: OneOf<_>, Live, [],
             "Data of an event for requests that name no format: \"text\", or \"json\" for {\"content\":\"...\"}."),

@@ -14,6 +14,7 @@ pub mod example;
 pub mod file;
 pub mod keys;
 pub mod kinds;
+pub mod profile;
 pub mod report;
 pub mod secret;
 pub mod settings;
@@ -21,10 +22,10 @@ pub mod sources;
 pub mod times;
 pub mod words;
 
+pub use profile::{DialectName, Headers, Method, Profile};
 pub use secret::Secret;
 pub use settings::{
-    AccessLog, AccessLogFormat, Backend, Config, Format, HalfClose, LogFormat, Logging, Metrics, OpenAi,
-    Provider, Server, Sse,
+    AccessLog, AccessLogFormat, Backend, Config, Format, HalfClose, LogFormat, Logging, Metrics, Server, Sse,
 };
 pub use sources::{ConfigError, Loaded, Origin, Sources};
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secret;
+use super::profile::{Profile, WITHOUT_API};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,42 +70,31 @@ pub enum HalfClose {
 /// `[backend]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// Which one.
-    pub provider: Provider,
-    /// The model of requests that name none.
+    /// Which one: "mock", "typing", or the name of a profile.
+    pub provider: String,
+    /// The model of requests that name none, for profiles without a model of their own.
     pub default_model: String,
     /// From the request, or the last byte, to the backend's next byte.
     pub timeout: Duration,
+    /// From the need for a connection to an API until it is there, TLS included.
+    pub connect_timeout: Duration,
     /// Silence between two tokens of the backends that need no API.
     pub token_delay: Duration,
-    /// `[backend.openai]`
-    pub openai: OpenAi,
+    /// `[backend.NAME]`: those of [`super::profile::BUILT_IN`] first, then the operator's own.
+    pub profiles: Vec<Profile>,
 }
 
-/// The backends by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// Says the prompt back, a word at a time.
-    Mock,
-    /// Says the prompt back, a character at a time, as a human types.
-    Typing,
-    /// The chat completions API of OpenAI, and of everybody who speaks it.
-    OpenAi,
-}
+impl Backend {
+    /// The profile of this name.
+    #[must_use]
+    pub fn profile(&self, name: &str) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.name == name)
+    }
 
-/// `[backend.openai]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenAi {
-    /// The URL before `/chat/completions`.
-    pub api_base: String,
-    /// Sent as `Authorization: Bearer`.
-    pub api_key: Secret,
-    /// Whether many streams share a connection.
-    pub http2_enabled: bool,
-    /// Connections kept for the next request, per host.
-    pub pool_max_idle_per_host: usize,
-    /// Takes any certificate. For tests.
-    pub insecure_ssl: bool,
+    /// What requests and `backend.provider` can name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        WITHOUT_API.into_iter().chain(self.profiles.iter().map(|profile| profile.name.as_str()))
+    }
 }
 
 /// `[sse]`
@@ -122,6 +111,8 @@ pub enum Format {
     Text,
     /// `{"content":"…"}`.
     Json,
+    /// No data of ours: whole events as the backend sent them.
+    Raw,
 }
 
 /// `[metrics]`
@@ -200,23 +191,12 @@ impl Default for Server {
 impl Default for Backend {
     fn default() -> Self {
         Self {
-            provider: Provider::Mock,
+            provider: "mock".to_owned(),
             default_model: "gpt-4o".to_owned(),
             timeout: Duration::from_secs(120),
+            connect_timeout: Duration::from_secs(10),
             token_delay: Duration::from_millis(50),
-            openai: OpenAi::default(),
-        }
-    }
-}
-
-impl Default for OpenAi {
-    fn default() -> Self {
-        Self {
-            api_base: "https://api.openai.com/v1".to_owned(),
-            api_key: Secret::default(),
-            http2_enabled: true,
-            pool_max_idle_per_host: 100,
-            insecure_ssl: false,
+            profiles: Profile::built_in(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::kinds::Raw;
-use super::settings::{Config, Provider};
+use super::settings::Config;
 use super::{environment, file, keys};
 
 /// What can be asked again at SIGHUP: the file may have changed, the rest is as at the start.
@@ -172,11 +172,6 @@ impl Loaded {
 
 fn check(config: &Config) -> Result<(), ConfigError> {
     let server = &config.server;
-    if config.backend.provider == Provider::OpenAi {
-        let words = "the backend \"openai\" is not available in this version; choose \"mock\" or \"typing\" \
-                     (backend.provider, --backend)";
-        return Err(ConfigError::Together(words.to_owned()));
-    }
     let sockets =
         [Some(&server.socket_path), server.stream_socket_path.as_ref(), server.admin_socket_path.as_ref()];
     let sockets: Vec<_> = sockets.into_iter().flatten().collect();

@@ -2,7 +2,8 @@
 
 use super::kinds::{Kind, Raw, quoted};
 use super::nearest;
-use super::settings::{AccessLogFormat, Format, HalfClose, LogFormat, Provider};
+use super::profile::{DialectName, Method};
+use super::settings::{AccessLogFormat, Format, HalfClose, LogFormat};
 
 /// One of a few words.
 pub struct OneOf<T>(std::marker::PhantomData<T>);
@@ -13,15 +14,23 @@ pub trait Words: Copy + PartialEq + 'static {
     const WORDS: &'static [(&'static str, Self)];
 }
 
-impl Words for Provider {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("mock", Self::Mock), ("typing", Self::Typing), ("openai", Self::OpenAi)];
+impl Words for DialectName {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("openai", Self::OpenAi),
+        ("openai-responses", Self::OpenAiResponses),
+        ("anthropic", Self::Anthropic),
+        ("sse", Self::Sse),
+    ];
+}
+impl Words for Method {
+    const WORDS: &'static [(&'static str, Self)] = &[("get", Self::Get), ("post", Self::Post)];
 }
 impl Words for HalfClose {
     const WORDS: &'static [(&'static str, Self)] = &[("gone", Self::Gone), ("keep", Self::Keep)];
 }
 impl Words for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("text", Self::Text), ("json", Self::Json), ("raw", Self::Raw)];
 }
 impl Words for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("pretty", Self::Pretty), ("json", Self::Json)];
