@@ -93,15 +93,19 @@ impl Scanner {
     /// this error again.
     pub fn next<'a, 'c: 'a>(&'a mut self, chunk: &mut &'c [u8]) -> Option<Result<Block<'a>, TooLong>> {
         self.forget_what_was_handed_out();
-        if self.dead && !chunk.is_empty() {
-            return Some(Err(self.too_long(chunk)));
-        }
         self.skip_byte_order_mark(chunk);
         if let [first, rest @ ..] = chunk
             && std::mem::take(&mut self.after_cr)
             && *first == b'\n'
         {
             *chunk = rest;
+        }
+        if chunk.is_empty() {
+            self.take_in(chunk);
+            return None;
+        }
+        if self.dead {
+            return Some(Err(self.too_long(chunk)));
         }
 
         let before = self.pending.len();
@@ -259,4 +263,61 @@ fn milliseconds(value: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a chunk in and says how many blocks there were.
+    fn blocks(scanner: &mut Scanner, mut chunk: &[u8]) -> usize {
+        let mut count = 0;
+        while let Some(block) = scanner.next(&mut chunk) {
+            block.unwrap();
+            count += 1;
+        }
+        count
+    }
+
+    fn memory(scanner: &Scanner) -> usize {
+        scanner.pending.capacity() + scanner.joined.capacity()
+    }
+
+    #[test]
+    fn a_block_in_one_chunk_is_not_copied() {
+        let mut scanner = Scanner::new(1024);
+        let stream = b"event: a\ndata: b\nid: c\n\n";
+        let mut chunk = &stream[..];
+        let block = scanner.next(&mut chunk).unwrap().unwrap();
+        for part in [block.raw, block.event, block.data.unwrap(), block.id.unwrap()] {
+            assert!(stream.as_ptr_range().contains(&part.as_ptr()));
+        }
+        assert_eq!(memory(&scanner), 0);
+    }
+
+    #[test]
+    fn a_silent_stream_holds_no_memory() {
+        let mut scanner = Scanner::new(1024);
+        assert_eq!(blocks(&mut scanner, b"\xEF\xBB\xBFdata: a\ndata: b\n\ndata: c"), 1);
+        assert_eq!(blocks(&mut scanner, b"d\n"), 0);
+        assert_eq!(blocks(&mut scanner, b"\n"), 1);
+        assert_eq!(memory(&scanner), 0);
+    }
+
+    #[test]
+    fn a_large_buffer_is_not_kept_for_the_next_block() {
+        let mut scanner = Scanner::new(1024 * 1024);
+        assert_eq!(blocks(&mut scanner, &[b'x'; 100_000]), 0);
+        assert_eq!(blocks(&mut scanner, b"\n\ndata: a"), 1);
+        assert!(memory(&scanner) <= KEPT);
+    }
+
+    #[test]
+    fn a_block_that_is_too_long_holds_no_memory() {
+        let mut scanner = Scanner::new(10);
+        assert_eq!(blocks(&mut scanner, b"data: abc"), 0);
+        let mut chunk = &b"de"[..];
+        assert_eq!(scanner.next(&mut chunk), Some(Err(TooLong { limit: 10 })));
+        assert_eq!(memory(&scanner), 0);
+    }
 }
