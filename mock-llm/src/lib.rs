@@ -16,9 +16,11 @@ mod certificate;
 mod connection;
 mod dialect;
 mod faults;
+pub mod frames;
 mod server;
 mod settings;
 mod state;
+mod waiting;
 
 pub use faults::Faults;
 pub use server::MockLlm;

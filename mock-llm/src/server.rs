@@ -14,13 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 use crate::state::{Counted, RecordedRequest, State};
+use crate::waiting::{holds, in_time};
 use crate::{certificate, connection};
 
 /// Connections that the kernel holds until they are accepted: tests open thousands at once.
 const BACKLOG: u32 = 4096;
-
-/// How long [`MockLlm::until`] waits.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A mock API that runs. Dropping it ends it, with all its connections.
 pub struct MockLlm {
@@ -111,19 +109,7 @@ impl MockLlm {
     /// Waits until `condition` holds, and says whether it came to hold within ten seconds. For tests:
     /// `assert!(mock.until(|mock| mock.cancelled() == 1).await)`.
     pub async fn until(&self, condition: impl Fn(&Self) -> bool) -> bool {
-        let holds = async {
-            loop {
-                // Registered before the look, so that no change falls between look and wait.
-                let changed = self.state.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if condition(self) {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, holds).await.is_ok()
+        in_time(holds(&self.state.changed, || condition(self))).await
     }
 }
 
