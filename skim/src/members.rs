@@ -42,6 +42,7 @@ impl<'a> Members<'a> {
         Self(Items { rest, state: State::Opened })
     }
 
+    #[inline(always)]
     fn member(&mut self) -> Result<Option<(Key<'a>, Value<'a>)>, Malformed> {
         if !self.0.is_there_more(b'}')? {
             return Ok(None);
@@ -58,6 +59,7 @@ impl<'a> Members<'a> {
 impl<'a> Iterator for Members<'a> {
     type Item = Result<(Key<'a>, Value<'a>), Malformed>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         let member = self.member();
         self.0.end_at_error(member)
@@ -80,6 +82,7 @@ impl<'a> Elements<'a> {
 impl<'a> Iterator for Elements<'a> {
     type Item = Result<Value<'a>, Malformed>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         let element = self.element();
         self.0.end_at_error(element)
@@ -88,6 +91,7 @@ impl<'a> Iterator for Elements<'a> {
 
 impl<'a> Items<'a> {
     /// Goes to the next item, over the comma before it; or over the closing bracket.
+    #[inline(always)]
     fn is_there_more(&mut self, close: u8) -> Result<bool, Malformed> {
         let rest = scan::skip_whitespace(self.rest);
         let opened = match self.state {
@@ -111,6 +115,7 @@ impl<'a> Items<'a> {
         Ok(true)
     }
 
+    #[inline(always)]
     fn value(&mut self) -> Result<Value<'a>, Malformed> {
         let (value, rest) = scan::value(self.rest)?;
         self.rest = rest;
@@ -139,16 +144,18 @@ impl<'a> Key<'a> {
 }
 
 impl PartialEq<str> for Key<'_> {
+    #[inline]
     fn eq(&self, name: &str) -> bool {
         if self.escaped {
             self.as_str(&mut String::new()) == Ok(name)
         } else {
-            self.inside == name.as_bytes()
+            self.inside.len() == name.len() && self.inside.iter().eq(name.as_bytes())
         }
     }
 }
 
 impl PartialEq<&str> for Key<'_> {
+    #[inline]
     fn eq(&self, name: &&str) -> bool {
         *self == **name
     }

@@ -16,21 +16,38 @@ pub(crate) struct Quoted<'a> {
 }
 
 /// Finds the end of a string whose opening quote was left away.
+#[inline(always)]
 pub(crate) fn string(text: &[u8]) -> Result<Quoted<'_>, Malformed> {
     let mut at = 0;
     loop {
-        let rest = text.get(at..).unwrap_or_default();
-        let found = memchr2(b'"', b'\\', rest).ok_or(CUT_SHORT)?;
-        if rest[found] == b'"' {
-            let end = at + found;
+        let end = at + quote_or_backslash(text.get(at..).ok_or(CUT_SHORT)?).ok_or(CUT_SHORT)?;
+        if text[end] == b'"' {
             return Ok(Quoted { inside: &text[..end], escaped: at > 0, behind: &text[end + 1..] });
         }
         // Behind the backslash and what it escapes.
-        at += found + 2;
+        at = end + 2;
     }
 }
 
+/// The first `"` or `\`. Most strings are short: a few words by hand cost less than a call.
+#[inline(always)]
+fn quote_or_backslash(text: &[u8]) -> Option<usize> {
+    const BY_HAND: usize = 32;
+    let mut at = 0;
+    while at < BY_HAND
+        && let Some(word) = word(&text[at..])
+    {
+        let found = word.bytes_equal(b'"') | word.bytes_equal(b'\\');
+        if found != 0 {
+            return Some(at + first(found));
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', &text[at..]).map(|found| at + found)
+}
+
 /// Cuts the value at the beginning of the text from what stands behind it. There is no whitespace before it.
+#[inline(always)]
 pub(crate) fn value(text: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let behind = match text {
         [b'"', rest @ ..] => string(rest)?.behind,
@@ -49,17 +66,25 @@ pub(crate) fn value(text: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 }
 
 /// What stands behind the bracket that closes the one that was left away. Brackets are counted, not compared.
-fn container(mut rest: &[u8]) -> Result<&[u8], Malformed> {
+fn container(text: &[u8]) -> Result<&[u8], Malformed> {
     let mut depth = 1usize;
-    while let [first, behind @ ..] = rest {
-        rest = behind;
-        match first {
-            b'"' => rest = string(rest)?.behind,
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'"' => loop {
+                let end = at + quote_or_backslash(text.get(at..).ok_or(CUT_SHORT)?).ok_or(CUT_SHORT)?;
+                if text[end] == b'"' {
+                    at = end + 1;
+                    break;
+                }
+                at = end + 2;
+            },
             b'{' | b'[' => depth += 1,
             b'}' | b']' => {
                 depth -= 1;
                 if depth == 0 {
-                    return Ok(rest);
+                    return Ok(&text[at..]);
                 }
             }
             _ => {}
@@ -68,7 +93,30 @@ fn container(mut rest: &[u8]) -> Result<&[u8], Malformed> {
     Err(CUT_SHORT)
 }
 
+/// Eight bytes of text, the first of them lowest.
+#[derive(Clone, Copy)]
+struct Word(u64);
+
+fn word(text: &[u8]) -> Option<Word> {
+    text.first_chunk().map(|bytes| Word(u64::from_le_bytes(*bytes)))
+}
+
+impl Word {
+    /// The highest bit of each byte that is `byte`. Bytes above the first of them may be wrong.
+    fn bytes_equal(self, byte: u8) -> u64 {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        let difference = self.0 ^ (ONES * u64::from(byte));
+        difference.wrapping_sub(ONES) & !difference & (ONES << 7)
+    }
+}
+
+/// Which byte has the lowest of these bits.
+fn first(bits: u64) -> usize {
+    bits.trailing_zeros() as usize / 8
+}
+
 /// The text from its first byte that is not whitespace on.
+#[inline(always)]
 pub(crate) fn skip_whitespace(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = text {
         text = rest;
@@ -77,6 +125,7 @@ pub(crate) fn skip_whitespace(mut text: &[u8]) -> &[u8] {
 }
 
 /// The text without the whitespace around it.
+#[inline(always)]
 pub(crate) fn trim(text: &[u8]) -> &[u8] {
     let mut text = skip_whitespace(text);
     while let [rest @ .., b' ' | b'\t' | b'\n' | b'\r'] = text {
