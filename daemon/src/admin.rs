@@ -70,6 +70,6 @@ fn figures(shared: &Shared, started: Instant) -> String {
         version = env!("CARGO_PKG_VERSION"),
         uptime = started.elapsed().as_secs_f64(),
         draining = u8::from(shared.is_draining()),
-        metrics = shared.metrics.write(Format::Text, shared.access_log.lost()),
+        metrics = shared.metrics.write(Format::Text, &shared.backends, shared.access_log.lost()),
     )
 }

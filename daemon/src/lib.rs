@@ -10,7 +10,7 @@
 //! | understand the handoff data | [`request`] |
 //! | look whether there may be another stream | [`places`], [`limits`] |
 //! | open the backend's answer | [`backend`] |
-//! | send it, token by token, as events | [`relay`], [`sse`], [`client`] |
+//! | send it, token by token, as events | [`relay`], [`events`], [`client`] |
 //! | count and log how it ended, close gently | [`outcome`], [`metrics`], [`access_log`], [`client`] |
 //!
 //! [`server`] starts a task for each accepted connection and drains them at the end; [`stream`] is that task.
@@ -23,6 +23,7 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod config;
+pub mod events;
 pub mod exec;
 pub mod limits;
 pub mod listener;
@@ -39,7 +40,6 @@ pub mod reload;
 pub mod request;
 pub mod server;
 pub mod shutdown;
-pub mod sse;
 pub mod stream;
 pub mod watched;
 

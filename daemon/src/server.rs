@@ -57,11 +57,12 @@ impl Shared {
     /// # Errors
     /// The access log cannot be opened.
     pub fn new(config: Config, notify: Notifier) -> Result<Self, access_log::OpenError> {
+        let backends = Backends::new(&config.backend);
         Ok(Self {
-            backends: Backends::new(&config.backend),
             places: Places::default(),
             limits: Limits::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&backends),
+            backends,
             access_log: AccessLog::open(&config.logging)?,
             draining: AtomicBool::new(false),
             streams: TaskTracker::new(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use handoff_protocol::v1::ReceiveError;
 
 use crate::access_log::Finished;
-use crate::backend::{Opening, Refusal};
+use crate::backend::{Opening, Refusal, Usage};
 use crate::client::ClientConn;
 use crate::client::framing::Framing;
 use crate::client::head::{self, Fields};
@@ -37,6 +37,17 @@ struct Story {
     fields: Fields,
     status: u16,
     first_token: Option<Duration>,
+    answered: Option<Answered>,
+}
+
+/// What is told of a backend's answer in the end.
+#[derive(Clone, Copy)]
+struct Answered {
+    /// Index in the daemon's backends.
+    backend: usize,
+    usage: Usage,
+    /// Pieces that came.
+    pieces: u64,
 }
 
 /// Receives a handoff from `peer` and answers it.
@@ -80,6 +91,8 @@ pub async fn serve(peer: Peer, mut room: Room, shared: Arc<Shared>) {
             // One token a stream: whatever ends it early, ends everything it waits for.
             let end = relay.run(&shared.cancel.child_token()).await;
             story.first_token = relay.first_token();
+            story.answered =
+                Some(Answered { backend: begun.backend, usage: relay.usage(), pieces: relay.pieces() });
             end
         }
         Err(end) => end,
@@ -100,6 +113,7 @@ pub async fn serve(peer: Peer, mut room: Room, shared: Arc<Shared>) {
 struct Begun<'a> {
     place: Place<'a>,
     admission: Admission<'a>,
+    backend: usize,
     opening: Opening<'a>,
     framing: Framing,
     format: Format,
@@ -116,16 +130,17 @@ impl<'a> Begun<'a> {
         story.fields.request_id = request.request_id.take();
         story.fields.headers = std::mem::take(&mut request.response_headers);
         story.user_id.clone_from(&request.user_id);
-        let backend =
+        let (index, backend) =
             shared.backends.choose(request.backend.as_deref()).map_err(|wrong| bad_request(&wrong))?;
         let place =
             shared.places.try_take(config.server.max_connections).ok_or_else(|| at_limit(Limit::Total))?;
         let admission =
             shared.limits.admit(&config.server, story.user_id.as_deref(), story.client).map_err(at_limit)?;
         shared.metrics.backend_asked();
-        let opening = backend.open(&request, &config.backend);
+        let opening = backend.open(&request, &config.backend).map_err(|wrong| bad_request(&wrong))?;
         let framing = Framing::for_protocol(request.protocol.as_deref());
-        Ok(Self { place, admission, opening, framing, format: request.format.unwrap_or(config.sse.format) })
+        let format = backend.format(request.format.unwrap_or(config.sse.format));
+        Ok(Self { place, admission, backend: index, opening, framing, format })
     }
 }
 
@@ -139,6 +154,7 @@ impl Story {
             fields: Fields::default(),
             status: 0,
             first_token: None,
+            answered: None,
         }
     }
 
@@ -147,6 +163,10 @@ impl Story {
         let duration = self.started.elapsed();
         let request_id = self.fields.request_id.take();
         shared.metrics.finished(end.outcome, duration, request_id.as_deref());
+        let answered = self.answered.take();
+        if let Some(Answered { backend, usage, pieces }) = answered {
+            shared.metrics.answered(backend, end.outcome, usage, pieces);
+        }
         if let Some(first_token) = self.first_token {
             shared.metrics.first_token(first_token, request_id.as_deref());
         }
@@ -160,6 +180,8 @@ impl Story {
             bytes: client.sent(),
             duration,
             first_token: self.first_token,
+            backend: answered.map(|answered| shared.backends.all()[answered.backend].name.clone()),
+            usage: answered.map(|answered| answered.usage).unwrap_or_default(),
         };
         log_end(&finished, end.cause.as_deref());
         shared.access_log.log(|| finished);
@@ -168,8 +190,7 @@ impl Story {
 
 fn bad_request(wrong: &BadRequest) -> End {
     let message = wrong.to_string();
-    let failure = Failure::BadRequest;
-    End::refused(Outcome::BadRequest, Refusal { status: 400, message, retry_after: None, failure })
+    End::refused(Outcome::BadRequest, Refusal::new(400, message, Failure::BadRequest))
 }
 
 fn at_limit(limit: Limit) -> End {
@@ -180,12 +201,8 @@ fn at_limit(limit: Limit) -> End {
             (429, RETRY_AT_LIMIT, "this address has as many streams as allowed; end one or wait")
         }
     };
-    let message = message.to_owned();
-    let failure = Failure::Other;
-    End::refused(
-        Outcome::Rejected(limit),
-        Refusal { status, message, retry_after: Some(retry_after), failure },
-    )
+    let refusal = Refusal { retry_after: Some(retry_after), ..Refusal::new(status, message, Failure::Other) };
+    End::refused(Outcome::Rejected(limit), refusal)
 }
 
 /// Sends a whole response instead of a stream.

@@ -37,6 +37,13 @@ fn combined(out: &mut String, finished: &Finished) {
         Some(duration) => _ = write!(out, " first_token_ms={}", milliseconds(duration)),
         None => out.push_str(" first_token_ms=-"),
     }
+    let _ = write!(out, " backend={}", finished.backend.as_deref().unwrap_or("-"));
+    for (name, tokens) in [("tokens_in", finished.usage.input), ("tokens_out", finished.usage.output)] {
+        let _ = match tokens {
+            Some(tokens) => write!(out, " {name}={tokens}"),
+            None => write!(out, " {name}=-"),
+        };
+    }
     out.push_str(" request_id=\"");
     escape(out, finished.request_id.as_deref().unwrap_or("-"), false);
     out.push('"');
@@ -54,6 +61,9 @@ fn json(out: &mut String, finished: &Finished) {
         "bytes": finished.bytes,
         "duration_ms": milliseconds(finished.duration),
         "first_token_ms": finished.first_token.map(milliseconds),
+        "backend": finished.backend.as_deref(),
+        "tokens_in": finished.usage.input,
+        "tokens_out": finished.usage.output,
     });
     let _ = write!(out, "{line}");
 }
@@ -81,6 +91,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::backend::Usage;
     use crate::outcome::{Failure, Outcome};
 
     fn finished() -> Finished {
@@ -94,6 +105,8 @@ mod tests {
             bytes: 1234,
             duration: Duration::from_micros(12_345),
             first_token: Some(Duration::from_micros(678)),
+            backend: Some("groq".into()),
+            usage: Usage { input: Some(7), output: Some(9) },
         }
     }
 
@@ -108,7 +121,7 @@ mod tests {
         assert_eq!(
             line(&finished(), AccessLogFormat::Combined),
             "192.0.2.7 - 42 [01/Jan/1970:00:00:01 +0000] \"-\" 200 1234 \"-\" \"-\" outcome=done \
-             duration_ms=12.345 first_token_ms=0.678 request_id=\"req_1\"\n"
+             duration_ms=12.345 first_token_ms=0.678 backend=groq tokens_in=7 tokens_out=9 request_id=\"req_1\"\n"
         );
     }
 
@@ -121,12 +134,14 @@ mod tests {
             status: 0,
             outcome: Outcome::ClientGone,
             first_token: None,
+            backend: None,
+            usage: Usage::default(),
             ..finished()
         };
         assert_eq!(
             line(&finished, AccessLogFormat::Combined),
             "- - - [01/Jan/1970:00:00:01 +0000] \"-\" - 1234 \"-\" \"-\" outcome=client_gone \
-             duration_ms=12.345 first_token_ms=- request_id=\"-\"\n"
+             duration_ms=12.345 first_token_ms=- backend=- tokens_in=- tokens_out=- request_id=\"-\"\n"
         );
     }
 
@@ -140,6 +155,7 @@ mod tests {
             "time": "1970-01-01T00:00:01.500Z", "client": "192.0.2.7", "user_id": "42", "request_id": "req_1",
             "status": 200, "outcome": "backend_broken", "reason": "truncated", "bytes": 1234,
             "duration_ms": 12.345, "first_token_ms": 0.678,
+            "backend": "groq", "tokens_in": 7, "tokens_out": 9,
         });
         assert_eq!(value, expected);
     }

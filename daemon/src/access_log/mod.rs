@@ -9,12 +9,14 @@ mod writer;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
+use crate::backend::Usage;
 use crate::config;
 use crate::outcome::Outcome;
 use writer::{Message, Writer};
@@ -43,6 +45,10 @@ pub struct Finished {
     pub duration: Duration,
     /// From the handoff to the first piece of the answer.
     pub first_token: Option<Duration>,
+    /// Who answered; none if nobody was asked.
+    pub backend: Option<Arc<str>>,
+    /// What the backend has counted, as far as it has told.
+    pub usage: Usage,
 }
 
 /// The access log cannot be opened.
@@ -139,6 +145,8 @@ mod tests {
             bytes: 1,
             duration: Duration::ZERO,
             first_token: None,
+            backend: None,
+            usage: Usage::default(),
         }
     }
 

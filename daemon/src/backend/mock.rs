@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::recital::{Recital, Rhythm};
 use super::{Backend, Opening};
 use crate::config;
-use crate::request::Request;
+use crate::request::{BadRequest, Request};
 
 /// What is said to a request without a prompt.
 const GREETING: &str = "Hello! This is the mock backend of streaming-daemon. It needs no prompt, \
@@ -19,7 +19,7 @@ const BEFORE_PROMPT: &str = "You said: ";
 pub struct Mock;
 
 impl Backend for Mock {
-    fn open(&self, request: &Request, config: &config::Backend) -> Opening<'_> {
+    fn open(&self, request: &Request, config: &config::Backend) -> Result<Opening<'_>, BadRequest> {
         Recital::open(reply(request), Words(config.token_delay), request.test_pattern.as_deref())
     }
 }
@@ -58,7 +58,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let config = config::Backend { token_delay: Duration::ZERO, ..Default::default() };
         let request = Request { prompt: prompt.map(str::to_owned), ..Request::default() };
-        runtime.block_on(pieces(Mock.open(&request, &config)))
+        runtime.block_on(pieces(Mock.open(&request, &config).unwrap()))
     }
 
     #[test]

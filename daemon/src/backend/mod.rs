@@ -1,18 +1,41 @@
-//! What answers prompts. One file a dialect, behind two traits: a [`Backend`] opens an [`Answer`].
+//! What answers prompts, behind two traits: a [`Backend`] opens an [`Answer`].
+//!
+//! | what | where |
+//! |---|---|
+//! | backends that need no API | [`mock`], [`typing`], [`recital`], [`test_pattern`] |
+//! | an API: asks it, holds the client's status until it answers, reads its events | [`api`], [`stream`], [`refused`] |
+//! | how each API is asked and what its events say: one file a dialect, behind [`dialect::Dialect`] | [`openai`], [`openai_responses`], [`anthropic`], [`verbatim`] |
+//! | what dialects share | [`body`], [`api_error`] |
 
+mod anthropic;
+mod api;
+mod api_error;
+mod body;
+mod dialect;
+#[cfg(test)]
+mod fixtures;
 mod mock;
+mod openai;
+mod openai_responses;
 mod recital;
+mod refused;
+mod stream;
 mod test_pattern;
 mod typing;
+mod verbatim;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use api::Api;
+use dialect::Dialect;
 pub use mock::Mock;
 pub use typing::Typing;
 
-use crate::config::{self, Provider};
+use crate::config::{self, DialectName, Format};
+use crate::events::Events;
 use crate::outcome::Failure;
 use crate::request::{BadRequest, Request};
 
@@ -22,7 +45,20 @@ pub trait Backend: Send + Sync {
     /// be one, so that the client's status can still tell when there won't.
     ///
     /// Dropping the future, or the answer, cancels the request.
-    fn open(&self, request: &Request, config: &config::Backend) -> Opening<'_>;
+    ///
+    /// # Errors
+    /// This backend cannot be asked so.
+    fn open(&self, request: &Request, config: &config::Backend) -> Result<Opening<'_>, BadRequest>;
+
+    /// The format that a client gets who asks for this one. By default a backend has text and no events of its own.
+    fn format(&self, asked: Format) -> Format {
+        if asked == Format::Raw { Format::Text } else { asked }
+    }
+
+    /// What its connections do, if it has any.
+    fn connections(&self) -> Option<upstream::Figures> {
+        None
+    }
 }
 
 /// An answer that is being asked for.
@@ -33,18 +69,44 @@ pub type BoxAnswer = Pin<Box<dyn Answer>>;
 
 /// The pieces of one answer, in order.
 pub trait Answer: Send {
-    /// The next piece, lent from the answer's own memory; `None` once, after the last one.
-    fn poll_next<'a>(
-        self: Pin<&'a mut Self>,
+    /// Writes what is ready to `events`, until they are full. Pending: what was ready is written, and the task is woken
+    /// when there is more.
+    fn poll_write(
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Piece<'a>, Broken>>>;
+        events: &mut Events<'_>,
+    ) -> Poll<Result<Next, Broken>>;
+
+    /// What the backend has counted, as far as it has told.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 }
 
-/// A piece of an answer.
+/// How an answer goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece<'a> {
-    /// Text, to be sent as one event.
-    Text(&'a str),
+pub enum Next {
+    /// The events are full.
+    More,
+    /// It is complete.
+    End,
+}
+
+/// Tokens, as the backend counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the request.
+    pub input: Option<u64>,
+    /// Of the answer.
+    pub output: Option<u64>,
+}
+
+impl Usage {
+    /// What is told later is more.
+    fn add(&mut self, more: Self) {
+        self.input = more.input.or(self.input);
+        self.output = more.output.or(self.output);
+    }
 }
 
 /// The backend gives no answer: a real HTTP response, since nothing has been sent yet.
@@ -55,10 +117,20 @@ pub struct Refusal {
     pub status: u16,
     /// For the client: what is wrong and what to do.
     pub message: String,
+    /// For the log, where it says more than the client may know.
+    pub cause: Option<String>,
     /// For the `Retry-After` field.
     pub retry_after: Option<Duration>,
     /// For logs and metrics.
     pub failure: Failure,
+}
+
+impl Refusal {
+    /// Without anything else to say.
+    #[must_use]
+    pub fn new(status: u16, message: impl Into<String>, failure: Failure) -> Self {
+        Self { status, message: message.into(), cause: None, retry_after: None, failure }
+    }
 }
 
 /// The answer ended before its end; the client gets an error event.
@@ -67,42 +139,83 @@ pub struct Refusal {
 pub struct Broken {
     /// For the client: what happened.
     pub message: String,
+    /// For the log, where it says more than the client may know.
+    pub cause: Option<String>,
+    /// The client has got the backend's own error event, as it stood.
+    pub told: bool,
     /// For logs and metrics.
     pub failure: Failure,
 }
 
+impl Broken {
+    /// Without anything else to say.
+    #[must_use]
+    pub fn new(message: impl Into<String>, failure: Failure) -> Self {
+        Self { message: message.into(), cause: None, told: false, failure }
+    }
+}
+
 /// All backends that requests can name, and the one for those that name none.
 pub struct Backends {
-    known: Vec<(&'static str, Box<dyn Backend>)>,
+    known: Vec<Known>,
     /// Index of the configured one.
     default: usize,
+}
+
+/// A backend by name.
+pub struct Known {
+    /// As requests, metrics and logs have it.
+    pub name: Arc<str>,
+    /// Who answers.
+    pub backend: Box<dyn Backend>,
 }
 
 impl Backends {
     /// The backends that the configuration allows.
     #[must_use]
     pub fn new(config: &config::Backend) -> Self {
-        let known: Vec<(_, Box<dyn Backend>)> = vec![("mock", Box::new(Mock)), ("typing", Box::new(Typing))];
-        let default = match config.provider {
-            Provider::Typing => 1,
-            // The configuration is refused before it comes to OpenAi.
-            Provider::Mock | Provider::OpenAi => 0,
-        };
-        Self { known, default }
+        let known = |name: &str, backend| Known { name: name.into(), backend };
+        let mut all = vec![known("mock", Box::new(Mock) as _), known("typing", Box::new(Typing) as _)];
+        all.extend(config.profiles.iter().map(|profile| known(&profile.name, api(profile, config))));
+        // The configuration has been checked: somebody has that name.
+        let default = all.iter().position(|known| *known.name == *config.provider).unwrap_or_default();
+        Self { known: all, default }
     }
 
     /// The one of this name.
     ///
     /// # Errors
     /// Nobody has that name.
-    pub fn choose(&self, name: Option<&str>) -> Result<&dyn Backend, BadRequest> {
-        let Some(name) = name else { return Ok(&*self.known[self.default].1) };
-        match self.known.iter().find(|(known, _)| *known == name) {
-            Some((_, backend)) => Ok(&**backend),
+    pub fn choose(&self, name: Option<&str>) -> Result<(usize, &dyn Backend), BadRequest> {
+        let index = match name {
+            None => Some(self.default),
+            Some(name) => self.known.iter().position(|known| *known.name == *name),
+        };
+        match index {
+            Some(index) => Ok((index, &*self.known[index].backend)),
             None => {
-                let names: Vec<_> = self.known.iter().map(|(known, _)| format!("\"{known}\"")).collect();
+                let names: Vec<_> = self.known.iter().map(|known| format!("\"{}\"", known.name)).collect();
                 Err(BadRequest::wrong("backend", "unknown", names.join(" or ")))
             }
         }
+    }
+
+    /// All of them, in the order of their indices.
+    #[must_use]
+    pub fn all(&self) -> &[Known] {
+        &self.known
+    }
+}
+
+/// The backend of `[backend.NAME]`. A new dialect is a file beside these, a word in the configuration, and a line here.
+fn api(profile: &config::Profile, config: &config::Backend) -> Box<dyn Backend> {
+    fn of<D: Dialect>(profile: &config::Profile, config: &config::Backend) -> Box<dyn Backend> {
+        Box::new(Api::<D>::new(profile, config))
+    }
+    match profile.dialect {
+        DialectName::OpenAi => of::<openai::ChatCompletions>(profile, config),
+        DialectName::OpenAiResponses => of::<openai_responses::Responses>(profile, config),
+        DialectName::Anthropic => of::<anthropic::Messages>(profile, config),
+        DialectName::Sse => of::<verbatim::Verbatim>(profile, config),
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::test_pattern::{After, TestPattern};
-use super::{Answer, Broken, Opening, Piece};
+use super::{Answer, Broken, Next, Opening};
+use crate::events::Events;
+use crate::request::BadRequest;
 
 /// How a text is cut into pieces, and in which rhythm they come.
 pub(super) trait Rhythm: Send + Unpin + 'static {
@@ -33,21 +35,22 @@ pub(super) struct Recital<R> {
 
 impl<R: Rhythm> Recital<R> {
     /// Begins to answer with `text`, or misbehaves as `pattern` asks.
-    pub(super) fn open<'a>(text: String, rhythm: R, pattern: Option<&str>) -> Opening<'a> {
-        let pattern = match TestPattern::parse(pattern) {
-            Ok(TestPattern::Hang) => return Box::pin(std::future::pending()),
-            Ok(pattern) => pattern,
-            Err(refusal) => return Box::pin(std::future::ready(Err(refusal))),
-        };
+    pub(super) fn open<'a>(
+        text: String,
+        rhythm: R,
+        pattern: Option<&str>,
+    ) -> Result<Opening<'a>, BadRequest> {
+        let pattern = TestPattern::parse(pattern)?;
         if let Some(refusal) = pattern.refusal() {
-            return Box::pin(std::future::ready(Err(refusal)));
+            return Ok(Box::pin(std::future::ready(Err(refusal))));
         }
         let text = match pattern {
+            TestPattern::Hang => return Ok(Box::pin(std::future::pending())),
             TestPattern::Words(count) => "word ".repeat(count),
             _ => text,
         };
         let recital = Self { text, said: 0, pieces: 0, rhythm, pattern, pause: None };
-        Box::pin(std::future::ready(Ok(Box::pin(recital) as _)))
+        Ok(Box::pin(std::future::ready(Ok(Box::pin(recital) as _))))
     }
 
     fn pause_for(&mut self, pause: Duration) {
@@ -64,50 +67,58 @@ impl<R: Rhythm> Recital<R> {
 }
 
 impl<R: Rhythm> Answer for Recital<R> {
-    fn poll_next<'a>(
-        self: Pin<&'a mut Self>,
+    fn poll_write(
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Piece<'a>, Broken>>> {
+        events: &mut Events<'_>,
+    ) -> Poll<Result<Next, Broken>> {
         let this = self.get_mut();
-        match this.pattern.after(this.pieces) {
-            After::More => {}
-            After::Silence => return Poll::Pending,
-            After::Broken(broken) => return Poll::Ready(Some(Err(broken))),
+        while !events.is_full() {
+            match this.pattern.after(this.pieces) {
+                After::More => {}
+                After::Silence => return Poll::Pending,
+                After::Broken(broken) => return Poll::Ready(Err(broken)),
+            }
+            if this.said == this.text.len() {
+                return Poll::Ready(Ok(Next::End));
+            }
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.as_mut().poll(context));
+            }
+            let start = this.said;
+            this.said += this.rhythm.piece(&this.text[start..]);
+            this.pieces += 1;
+            let piece = &this.text[start..this.said];
+            events.text(piece);
+            let pause = this.rhythm.pause(piece);
+            this.pause_for(pause);
         }
-        if this.said == this.text.len() {
-            return Poll::Ready(None);
-        }
-        if let Some(pause) = &mut this.pause {
-            ready!(pause.as_mut().poll(context));
-        }
-        let start = this.said;
-        this.said += this.rhythm.piece(&this.text[start..]);
-        this.pieces += 1;
-        let pause = this.rhythm.pause(&this.text[start..this.said]);
-        this.pause_for(pause);
-        Poll::Ready(Some(Ok(Piece::Text(&this.text[start..this.said]))))
+        Poll::Ready(Ok(Next::More))
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::config::Format;
 
     /// The pieces of an answer that does not fail.
     pub(in crate::backend) async fn pieces(opening: Opening<'_>) -> Vec<String> {
         let mut answer = opening.await.unwrap();
-        let mut pieces = Vec::new();
-        while let Some(piece) = std::future::poll_fn(|context| {
-            answer.as_mut().poll_next(context).map(|next| {
-                next.map(|piece| match piece.unwrap() {
-                    Piece::Text(text) => text.to_owned(),
-                })
-            })
-        })
-        .await
-        {
-            pieces.push(piece);
+        let mut bytes = Vec::new();
+        loop {
+            let write = |context: &mut Context<'_>| {
+                answer.as_mut().poll_write(context, &mut Events::new(&mut bytes, Format::Json))
+            };
+            if std::future::poll_fn(write).await.unwrap() == Next::End {
+                break;
+            }
         }
-        pieces
+        let piece = |event: &str| {
+            let json: serde_json::Value =
+                serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+            json["content"].as_str().unwrap().to_owned()
+        };
+        std::str::from_utf8(&bytes).unwrap().split_terminator("\n\n").map(piece).collect()
     }
 }

@@ -12,8 +12,10 @@
 
 use std::time::Duration;
 
+use super::api_error::failure;
 use super::{Broken, Refusal};
 use crate::outcome::Failure;
+use crate::request::BadRequest;
 
 /// Most words that can be asked for.
 const WORDS_LIMIT: usize = 1_000_000;
@@ -38,7 +40,7 @@ pub(super) enum TestPattern {
 
 impl TestPattern {
     /// Understands the field.
-    pub(super) fn parse(text: Option<&str>) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, BadRequest> {
         let Some(text) = text else { return Ok(Self::Well) };
         let (name, number) = match text.split_once(':') {
             Some((name, number)) => (name, number.parse::<usize>().ok()),
@@ -61,17 +63,9 @@ impl TestPattern {
     /// The refusal that is asked for.
     pub(super) fn refusal(self) -> Option<Refusal> {
         let Self::Error(status) = self else { return None };
-        let failure = match status {
-            408 | 504 => Failure::Timeout,
-            429 => Failure::Other,
-            400..500 => Failure::BadRequest,
-            _ => Failure::Other,
-        };
         Some(Refusal {
-            status,
-            message: format!("the test pattern asks for status {status}"),
             retry_after: matches!(status, 429 | 503).then_some(Duration::from_secs(1)),
-            failure,
+            ..Refusal::new(status, format!("the test pattern asks for status {status}"), failure(status))
         })
     }
 
@@ -85,7 +79,7 @@ impl TestPattern {
                     Failure::Truncated => "the backend's answer ended before its end",
                     _ => "the backend reports an error",
                 };
-                After::Broken(Broken { message: message.to_owned(), failure })
+                After::Broken(Broken::new(message, failure))
             }
             _ => After::More,
         }
@@ -102,16 +96,9 @@ pub(super) enum After {
     Broken(Broken),
 }
 
-fn unknown() -> Refusal {
-    Refusal {
-        status: 400,
-        message:
-            "the field \"test_pattern\" of the handoff data is unknown; send error:STATUS, hang, silent, \
-                  silent-after:N, break-after:N, truncate-after:N, fail-after:N or words:N"
-                .to_owned(),
-        retry_after: None,
-        failure: Failure::BadRequest,
-    }
+fn unknown() -> BadRequest {
+    let expected = "error:STATUS, hang, silent, silent-after:N, break-after:N, truncate-after:N, fail-after:N or words:N";
+    BadRequest::wrong("test_pattern", "unknown", expected)
 }
 
 #[cfg(test)]

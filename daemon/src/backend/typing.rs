@@ -8,14 +8,14 @@ use super::mock::reply;
 use super::recital::{Recital, Rhythm};
 use super::{Backend, Opening};
 use crate::config;
-use crate::request::Request;
+use crate::request::{BadRequest, Request};
 
 /// The typing backend.
 #[derive(Debug)]
 pub struct Typing;
 
 impl Backend for Typing {
-    fn open(&self, request: &Request, config: &config::Backend) -> Opening<'_> {
+    fn open(&self, request: &Request, config: &config::Backend) -> Result<Opening<'_>, BadRequest> {
         let text = reply(request);
         let hand = Hand::new(config.token_delay, seed(&text));
         Recital::open(text, hand, request.test_pattern.as_deref())
@@ -89,7 +89,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let config = config::Backend { token_delay: Duration::ZERO, ..Default::default() };
         let request = Request { prompt: Some(prompt.to_owned()), ..Request::default() };
-        runtime.block_on(pieces(Typing.open(&request, &config)))
+        runtime.block_on(pieces(Typing.open(&request, &config).unwrap()))
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         let start = std::time::Instant::now();
         let request = Request { prompt: Some("x".repeat(40)), ..Request::default() };
         let config = config::Backend { token_delay: Duration::from_millis(2), ..Default::default() };
-        assert_eq!(pieces(Typing.open(&request, &config)).await.len(), 50);
+        assert_eq!(pieces(Typing.open(&request, &config).unwrap()).await.len(), 50);
         assert!(start.elapsed() > Duration::from_millis(50), "{:?}", start.elapsed());
     }
 

@@ -106,7 +106,7 @@ fn respond(head: &str, shared: &Shared) -> String {
                 let accept = lines.find_map(|line| field(line, "accept"));
                 let format = Format::for_accept(accept);
                 let lost = shared.access_log.lost();
-                ("200 OK", format.content_type(), shared.metrics.write(format, lost))
+                ("200 OK", format.content_type(), shared.metrics.write(format, &shared.backends, lost))
             }
             Some("/healthz") => ("200 OK", text, "ok\n".to_owned()),
             Some("/readyz") if shared.is_draining() => {

@@ -1,5 +1,6 @@
 //! What the daemon counts, and where an operator reads it.
 
+mod answers;
 pub mod endpoint;
 mod exposition;
 mod histogram;
@@ -9,10 +10,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use answers::Answers;
 use exposition::Exposition;
 pub use exposition::Format;
 use histogram::Histogram;
 
+use crate::backend::{Backends, Usage};
 use crate::outcome::{Limit, Outcome, Reason};
 
 /// The figures of one daemon. Counting is an addition; only the end of a stream does more.
@@ -38,6 +41,7 @@ pub struct Metrics {
     stream: Histogram<12>,
     backend: Histogram<13>,
     first_token: Histogram<13>,
+    answers: Answers,
 }
 
 /// Counted at each write, by all threads: on a cache line of its own.
@@ -71,11 +75,19 @@ impl Default for Metrics {
             stream: Histogram::new([0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0]),
             backend: Histogram::new(LATENCY),
             first_token: Histogram::new(LATENCY),
+            answers: Answers::default(),
         }
     }
 }
 
 impl Metrics {
+    /// For a daemon with `backends`.
+    #[must_use]
+    pub fn new(backends: &Backends) -> Self {
+        let names = backends.all().iter().map(|known| known.name.clone());
+        Self { answers: Answers::new(names), ..Self::default() }
+    }
+
     /// A handoff has arrived whole, `duration` after its connection was accepted.
     pub fn handoff_received(&self, duration: Duration) {
         self.handoffs_received.fetch_add(1, Ordering::Relaxed);
@@ -109,6 +121,11 @@ impl Metrics {
     /// The first piece of an answer went out.
     pub fn first_token(&self, duration: Duration, request_id: Option<&str>) {
         self.first_token.observe_named(duration, request_id);
+    }
+
+    /// An answer has ended, after so many pieces.
+    pub fn answered(&self, backend: usize, outcome: Outcome, usage: Usage, pieces: u64) {
+        self.answers.finished(backend, outcome, usage, pieces);
     }
 
     /// One write to a client: `bytes` that hold `chunks` pieces of an answer.
@@ -162,12 +179,14 @@ impl Metrics {
         Duration::from_micros(load(&self.last)).saturating_sub(first)
     }
 
-    /// All figures. `lost_lines` is the count of the access log.
+    /// All figures, those of the `backends`' connections included. `lost_lines` is the count of the access log.
     #[must_use]
-    pub fn write(&self, format: Format, lost_lines: u64) -> String {
+    pub fn write(&self, format: Format, backends: &Backends, lost_lines: u64) -> String {
         let mut to = Exposition::new(format);
         self.write_connections(&mut to);
         self.write_streams(&mut to);
+        self.answers.write(&mut to);
+        write_upstream(&mut to, backends);
         let help = "Lines of the access log that were dropped since its file could not take them in time.";
         to.counter("daemon_access_log_dropped_total", help, lost_lines);
         to.family("daemon_build_info", "gauge", "The version that runs.");
@@ -209,6 +228,31 @@ impl Metrics {
     }
 }
 
+/// The connections to APIs.
+fn write_upstream(to: &mut Exposition, backends: &Backends) {
+    let figures: Vec<_> = (backends.all().iter())
+        .filter_map(|known| Some((&*known.name, known.backend.connections()?)))
+        .collect();
+    let label = |name: &str| format!("{{backend=\"{name}\"}}");
+    to.family("daemon_upstream_connections", "gauge", "Connections to APIs now.");
+    for (name, of) in &figures {
+        to.sample("daemon_upstream_connections", &label(name), of.connections);
+    }
+    to.family("daemon_upstream_streams", "gauge", "Requests on these connections now.");
+    for (name, of) in &figures {
+        to.sample("daemon_upstream_streams", &label(name), of.streams);
+    }
+    let mut counters = |name, help, figure: fn(&upstream::Figures) -> u64| {
+        let values: Vec<_> = figures.iter().map(|(name, of)| (*name, figure(of))).collect();
+        to.counters(name, help, "backend", &values);
+    };
+    counters("daemon_upstream_dials_total", "Connections to APIs that were made.", |of| of.dials);
+    let help = "Connections to APIs that could not be made.";
+    counters("daemon_upstream_dial_failures_total", help, |of| of.dial_failures);
+    let help = "Requests sent again on another connection, since the API had not processed them.";
+    counters("daemon_upstream_retries_total", help, |of| of.retries);
+}
+
 /// A connection that counts as active.
 #[derive(Debug)]
 pub struct Connected<'a>(&'a Metrics);
@@ -239,10 +283,14 @@ mod tests {
         "daemon_backend_errors",
     ];
 
+    fn backends() -> Backends {
+        Backends::new(&crate::config::Backend::default())
+    }
+
     #[test]
     fn the_seven_names_are_there_in_both_formats() {
         for format in [Format::Text, Format::OpenMetrics] {
-            let text = Metrics::default().write(format, 0);
+            let text = Metrics::default().write(format, &backends(), 0);
             for name in NAMES {
                 assert!(text.lines().any(|line| line == format!("{name} 0")), "{name} in {text}");
             }
@@ -262,7 +310,7 @@ mod tests {
         metrics.finished(Outcome::BackendBroken(Failure::Truncated), Duration::ZERO, None);
         metrics.finished(Outcome::Rejected(Limit::User), Duration::ZERO, None);
         metrics.finished(Outcome::ClientGone, Duration::ZERO, None);
-        let text = metrics.write(Format::Text, 7);
+        let text = metrics.write(Format::Text, &backends(), 7);
         for line in [
             "daemon_connections_active 1",
             "daemon_connections_peak 2",

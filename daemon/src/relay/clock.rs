@@ -48,6 +48,11 @@ impl Clock {
         self.sent = now;
     }
 
+    /// The backend has sent something that is nothing for the client.
+    pub(super) fn alive(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
     /// Something that the backend has not said is on its way to the client.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sent = now;

@@ -24,7 +24,7 @@ impl End {
     /// Nothing was sent, and `refusal` is to be.
     #[must_use]
     pub fn refused(outcome: Outcome, refusal: Refusal) -> Self {
-        let cause = Some(refusal.message.as_str().into());
+        let cause = Some(refusal.cause.as_deref().unwrap_or(&refusal.message).into());
         Self { outcome, refusal: Some(Box::new(refusal)), cause }
     }
 

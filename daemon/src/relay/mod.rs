@@ -11,20 +11,16 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use crate::backend::{BoxAnswer, Opening, Piece, Refusal};
+use crate::backend::{BoxAnswer, Next, Opening, Refusal, Usage};
 use crate::client::framing::{Frame, Framing};
 use crate::client::head::{self, Fields};
 use crate::client::{ClientConn, WriteError};
 use crate::config::{Config, Format};
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::outcome::{Failure, Outcome};
-use crate::sse;
 use clock::{Clock, Due};
 pub use end::End;
-
-/// Events that are ready together go out in one write, up to this many bytes: enough to make the cost of the system
-/// call small, and little to keep for a client that is slow to take it.
-const WRITE_SIZE: usize = 16 * 1024;
 
 /// When to ask again a daemon that is shutting down: another one is about to take its place.
 const RETRY_AFTER_SHUTDOWN: Duration = Duration::from_secs(1);
@@ -47,6 +43,8 @@ pub struct Relay<'a> {
     metrics: &'a Metrics,
     started: Instant,
     first_token: Option<Duration>,
+    /// Pieces of the answer so far.
+    pieces: u64,
 }
 
 /// What the backend is doing.
@@ -99,6 +97,7 @@ impl<'a> Relay<'a> {
             metrics,
             started: Instant::now(),
             first_token: None,
+            pieces: 0,
         }
     }
 
@@ -106,6 +105,21 @@ impl<'a> Relay<'a> {
     #[must_use]
     pub fn first_token(&self) -> Option<Duration> {
         self.first_token
+    }
+
+    /// Pieces of the answer that came.
+    #[must_use]
+    pub fn pieces(&self) -> u64 {
+        self.pieces
+    }
+
+    /// What the backend has counted.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        match &self.source {
+            Source::Opening(_) => Usage::default(),
+            Source::Answer(answer) => answer.usage(),
+        }
     }
 
     /// Sends the answer as a stream of events until it ends, the client goes, a clock runs out, or `cancel` is
@@ -149,37 +163,40 @@ impl<'a> Relay<'a> {
     ) -> Poll<Turn> {
         let now = Instant::now();
         let due = self.clock.due(now);
-        let events = frame.begin();
-        let mut chunks = 0;
+        let mut events = Events::new(frame.begin(), self.format);
         let gathered = if cancelled.poll(context).is_ready() {
             let message = "the server is shutting down; please ask again";
-            Gathered::End(self.fail(events, Outcome::Shutdown, 503, message))
+            Gathered::End(self.fail(&mut events, Outcome::Shutdown, 503, message))
         } else if due == Some(Due::End) {
             let message = "the answer took longer than any may; it ends here";
-            Gathered::End(self.fail(events, Outcome::StreamTimeout, 504, message))
+            Gathered::End(self.fail(&mut events, Outcome::StreamTimeout, 504, message))
         } else {
-            match (self.gather(events, &mut chunks, context), due) {
-                (Gathered::All, Some(Due::Silence)) if chunks == 0 => {
+            match (self.gather(&mut events, context), due) {
+                (Gathered::All, Some(Due::Silence)) if !events.is_alive() => {
                     let message = "the backend has been silent for too long";
-                    Gathered::End(self.fail(events, Outcome::BackendTimeout, 504, message))
+                    Gathered::End(self.fail(&mut events, Outcome::BackendTimeout, 504, message))
                 }
-                (Gathered::All, Some(Due::Heartbeat)) if chunks == 0 => {
-                    sse::keep_alive(events);
+                (Gathered::All, Some(Due::Heartbeat)) if events.pieces() == 0 => {
+                    events.keep_alive();
                     self.clock.sent(now);
                     Gathered::All
                 }
                 (gathered, _) => gathered,
             }
         };
-        if chunks > 0 {
+        let pieces = events.pieces();
+        if pieces > 0 {
             self.clock.heard(now);
             self.first_token.get_or_insert(now - self.started);
+            self.pieces += u64::from(pieces);
+        } else if events.is_alive() {
+            self.clock.alive(now);
         }
-        self.send(frame, gathered, chunks, now, context)
+        self.send(frame, gathered, pieces, now, context)
     }
 
     /// Appends the events that are ready.
-    fn gather(&mut self, events: &mut Vec<u8>, chunks: &mut u32, context: &mut Context<'_>) -> Gathered {
+    fn gather(&mut self, events: &mut Events<'_>, context: &mut Context<'_>) -> Gathered {
         if let Source::Opening(opening) = &mut self.source {
             match opening.as_mut().poll(context) {
                 Poll::Pending => return Gathered::All,
@@ -194,26 +211,21 @@ impl<'a> Relay<'a> {
             }
         }
         let Source::Answer(answer) = &mut self.source else { return Gathered::All };
-        let start = events.len();
-        while events.len() - start < WRITE_SIZE {
-            match answer.as_mut().poll_next(context) {
-                Poll::Pending => return Gathered::All,
-                Poll::Ready(Some(Ok(Piece::Text(text)))) => {
-                    sse::piece(events, self.format, text);
-                    *chunks += 1;
+        match answer.as_mut().poll_write(context, events) {
+            Poll::Pending => Gathered::All,
+            Poll::Ready(Ok(Next::More)) => Gathered::Part,
+            Poll::Ready(Ok(Next::End)) => {
+                events.done();
+                Gathered::End(Outcome::Done.into())
+            }
+            Poll::Ready(Err(broken)) => {
+                if !broken.told {
+                    events.error(&broken.message);
                 }
-                Poll::Ready(Some(Err(broken))) => {
-                    sse::error(events, &broken.message);
-                    let outcome = Outcome::BackendBroken(broken.failure);
-                    return Gathered::End(End::broken(outcome, broken.message));
-                }
-                Poll::Ready(None) => {
-                    sse::done(events);
-                    return Gathered::End(Outcome::Done.into());
-                }
+                let outcome = Outcome::BackendBroken(broken.failure);
+                Gathered::End(End::broken(outcome, broken.cause.unwrap_or(broken.message)))
             }
         }
-        Gathered::Part
     }
 
     /// Writes the frame, with the head if that is due.
@@ -221,7 +233,7 @@ impl<'a> Relay<'a> {
         &mut self,
         frame: &mut Frame,
         gathered: Gathered,
-        chunks: u32,
+        pieces: u32,
         now: Instant,
         context: &mut Context<'_>,
     ) -> Poll<Turn> {
@@ -242,7 +254,7 @@ impl<'a> Relay<'a> {
             let Ok(written) = self.client.write_now(bytes) else {
                 return Poll::Ready(Turn::End(Outcome::ClientGone.into()));
             };
-            self.metrics.sent(written, chunks);
+            self.metrics.sent(written, pieces);
             if written < bytes.len() {
                 return Poll::Ready(Turn::Blocked(bytes[written..].into(), end));
             }
@@ -257,18 +269,21 @@ impl<'a> Relay<'a> {
     }
 
     /// Ends with a status if nothing was sent, else with an error event.
-    fn fail(&self, events: &mut Vec<u8>, outcome: Outcome, status: u16, message: &str) -> End {
+    fn fail(&self, events: &mut Events<'_>, outcome: Outcome, status: u16, message: &str) -> End {
         let retry_after = (status == 503).then_some(RETRY_AFTER_SHUTDOWN);
-        let failure = Failure::Timeout;
-        self.refuse(events, outcome, Refusal { status, message: message.to_owned(), retry_after, failure })
+        self.refuse(
+            events,
+            outcome,
+            Refusal { retry_after, ..Refusal::new(status, message, Failure::Timeout) },
+        )
     }
 
-    fn refuse(&self, events: &mut Vec<u8>, outcome: Outcome, refusal: Refusal) -> End {
+    fn refuse(&self, events: &mut Events<'_>, outcome: Outcome, refusal: Refusal) -> End {
         if self.head.is_some() {
             return End::refused(outcome, refusal);
         }
-        sse::error(events, &refusal.message);
-        End::broken(outcome, refusal.message)
+        events.error(&refusal.message);
+        End::broken(outcome, refusal.cause.unwrap_or(refusal.message))
     }
 
     /// Writes what the client did not take at once.

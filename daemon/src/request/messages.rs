@@ -41,10 +41,9 @@ impl Messages {
         Ok(Self(raw.to_owned()))
     }
 
-    /// The array, as it was written.
-    #[must_use]
-    pub fn raw(&self) -> &RawValue {
-        &self.0
+    /// The messages, each as it was written.
+    pub fn iter(&self) -> impl Iterator<Item = &RawValue> {
+        split(&self.0).into_iter()
     }
 
     /// The text of the last message of role `user`, if its content is a string.
@@ -75,7 +74,8 @@ mod tests {
     fn messages_are_kept_as_they_were_written() {
         let json = r#"[{"role":"user","content":[{"type":"text"}]},
                        {"role":"assistant","content":null,"tool_calls":[1.0]}, {"role":"tool","content":"x"}]"#;
-        assert_eq!(check(json).unwrap().raw().get(), json);
+        let written: Vec<_> = check(json).unwrap().iter().map(|message| message.get().to_owned()).collect();
+        assert_eq!(format!("[{},\n                       {}, {}]", written[0], written[1], written[2]), json);
     }
 
     #[test]

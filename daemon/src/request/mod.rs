@@ -111,7 +111,8 @@ fn format(name: &str) -> Result<Format, BadRequest> {
     match name {
         "text" => Ok(Format::Text),
         "json" => Ok(Format::Json),
-        _ => Err(BadRequest::wrong("format", "unknown", "\"text\" or \"json\"")),
+        "raw" => Ok(Format::Raw),
+        _ => Err(BadRequest::wrong("format", "unknown", "\"text\", \"json\" or \"raw\"")),
     }
 }
 
@@ -228,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_unknown_format_names_the_known_ones() {
-        assert!(message(br#"{"format":"yaml"}"#).ends_with("send \"text\" or \"json\""));
+        assert!(message(br#"{"format":"yaml"}"#).ends_with("send \"text\", \"json\" or \"raw\""));
     }
 
     #[test]

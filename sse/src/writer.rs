@@ -1,14 +1,4 @@
-//! Writes Server-Sent Events (WHATWG HTML, section 9.2). No IO.
-
-use crate::config::Format;
-
-/// A piece of the answer, in the format that the request asks for. Empty text is no event.
-pub fn piece(out: &mut Vec<u8>, format: Format, text: &str) {
-    match format {
-        Format::Text => self::text(out, text),
-        Format::Json => json(out, text),
-    }
-}
+//! Writes events.
 
 /// A comment, which clients skip: it keeps proxies from closing a connection that is silent.
 pub fn keep_alive(out: &mut Vec<u8>) {
