@@ -37,8 +37,8 @@ pub(crate) struct Dialler {
 
 /// A new connection that is ready for requests.
 pub(crate) enum Fresh {
-    Http1(Fresh1),
-    Http2(Fresh2),
+    Http1(Box<Fresh1>),
+    Http2(Box<Fresh2>),
 }
 
 impl Dialler {
@@ -162,7 +162,10 @@ impl Dialler {
         let (io, is_http2) = tls.with_origin(io, self.origin.host(), &self.address).await?;
         if is_http2 {
             *step = "waiting for the first SETTINGS";
-            http2::handshake(Wire::new(io), self).await.map(Fresh::Http2).map_err(NoHttp2::into_error)
+            http2::handshake(Wire::new(io), self)
+                .await
+                .map(|fresh| Fresh::Http2(Box::new(fresh)))
+                .map_err(NoHttp2::into_error)
         } else {
             self.http1(io).await
         }
@@ -179,7 +182,7 @@ impl Dialler {
         match http2::handshake(Wire::new(io), self).await {
             Ok(fresh) => {
                 self.learned.http2_was_spoken();
-                Ok(Fresh::Http2(fresh))
+                Ok(Fresh::Http2(Box::new(fresh)))
             }
             Err(no) if no.speaks_http1 || (no.is_mute && !self.learned.speaks_http2()) => {
                 let io = self.tcp(host, port, &self.address, step).await?;
@@ -191,6 +194,6 @@ impl Dialler {
     }
 
     async fn http1(&self, io: Box<dyn Io>) -> Result<Fresh, SendError> {
-        http1::handshake(Wire::new(io), self).await.map(Fresh::Http1)
+        http1::handshake(Wire::new(io), self).await.map(|fresh| Fresh::Http1(Box::new(fresh)))
     }
 }

@@ -422,8 +422,10 @@ impl State {
             // It goes away: its streams go on, and no new one begins.
             self.connections.remove(busiest);
         }
-        while want != Want::New {
-            let Idle { connection, .. } = self.idle.pop()?;
+        if want == Want::New {
+            return None;
+        }
+        while let Some(Idle { connection, .. }) = self.idle.pop() {
             if connection.is_ready() {
                 return Some(Lease::Http1(connection));
             }
@@ -510,7 +512,8 @@ impl Dial {
             |traffic| Arc::new(Link { id, pool: Arc::clone(pool), traffic, silent: AtomicBool::new(false) });
         pool.open.fetch_add(1, Ordering::Relaxed);
         match fresh {
-            Fresh::Http2(Fresh2 { sender, connection, traffic, limit }) => {
+            Fresh::Http2(fresh) => {
+                let Fresh2 { sender, connection, traffic, limit } = *fresh;
                 let link = link(traffic);
                 tokio::spawn(Driver::new(connection, limit, Arc::clone(&link)));
                 state.capacity = limit.min(pool.settings().streams_per_connection.max(1));
@@ -525,7 +528,8 @@ impl Dial {
                 pool.dial_enough(&mut state);
                 pool.serve(state);
             }
-            Fresh::Http1(Fresh1 { sender, connection, traffic }) => {
+            Fresh::Http1(fresh) => {
+                let Fresh1 { sender, connection, traffic } = *fresh;
                 state.capacity = 1;
                 state.http1_open += 1;
                 let open = Open1(Arc::clone(pool));
