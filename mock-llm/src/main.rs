@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use mock_llm::{MockLlm, Settings};
+use mock_llm::{Faults, MockLlm, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// An LLM API that streams, and misbehaves on request
 ///
 /// The first line on standard output says where it listens. It ends at SIGTERM or SIGINT.
 #[derive(Debug, Parser)]
-#[command(name = "mock-llm", version)]
+#[command(name = "mock-llm", version, after_long_help = include_str!("../patterns.md"))]
 struct Flags {
     /// TCP address; port 0: a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
@@ -43,6 +43,12 @@ struct Flags {
     /// No HTTP/1.1
     #[arg(long)]
     http2_only: bool,
+    /// What requests get that ask for no pattern of their own; see below
+    #[arg(long, value_name = "PATTERN")]
+    pattern: Option<Faults>,
+    /// Answers say the last user message back
+    #[arg(long)]
+    echo: bool,
     /// No line on standard error for each request
     #[arg(short, long)]
     quiet: bool,
@@ -60,9 +66,10 @@ impl Flags {
             tls: self.tls,
             http1: !self.http2_only,
             http2: !self.http1_only,
+            faults: self.pattern.unwrap_or_default(),
+            echo: self.echo,
             record: false,
             verbose: !self.quiet,
-            ..Settings::default()
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Settings {
     pub http2: bool,
     /// What every request gets that asks for no faults of its own. Default: a well-behaved answer.
     pub faults: Faults,
+    /// Answers say the last user message back, in pieces of 8 characters. Default: off, numbered words.
+    pub echo: bool,
     /// Requests are kept for [`MockLlm::requests`](crate::MockLlm::requests). Default: on.
     pub record: bool,
     /// A line on standard error for each request. Default: off.
@@ -48,6 +50,7 @@ impl Default for Settings {
             http1: true,
             http2: true,
             faults: Faults::default(),
+            echo: false,
             record: true,
             verbose: false,
         }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 use tokio::sync::Notify;
 
-use crate::answer::Prepared;
+use crate::answer::Answer;
+use crate::plan::Planner;
 use crate::settings::Settings;
 
 /// A request as it arrived.
@@ -38,7 +39,7 @@ impl RecordedRequest {
 /// Counters and records of one server.
 pub(crate) struct State {
     pub(crate) settings: Settings,
-    pub(crate) prepared: Prepared,
+    planner: Planner,
     pub(crate) connections: AtomicUsize,
     pub(crate) connections_total: AtomicUsize,
     pub(crate) streams: AtomicUsize,
@@ -52,7 +53,7 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            prepared: Prepared::new(&settings),
+            planner: Planner::new(),
             settings,
             connections: AtomicUsize::new(0),
             connections_total: AtomicUsize::new(0),
@@ -65,7 +66,13 @@ impl State {
         }
     }
 
-    pub(crate) fn record(&self, request: &RecordedRequest) {
+    /// Takes a request down, and decides what it gets.
+    pub(crate) fn answer(&self, request: &RecordedRequest) -> Answer {
+        self.record(request);
+        self.planner.answer(&self.settings, request)
+    }
+
+    fn record(&self, request: &RecordedRequest) {
         if self.settings.verbose {
             eprintln!(
                 "connection {}: {} {} ({:?}, {} bytes)",

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{LONGEST_BODY, Transport};
 use crate::answer::{Answer, Step};
+use crate::faults::Framing;
 use crate::state::{Counted, RecordedRequest, State};
 
 /// The longest request head.
@@ -24,22 +25,46 @@ pub(super) async fn serve<T: Transport>(
 ) -> io::Result<()> {
     let mut connection = Connection { transport, read, number };
     while let Some(request) = connection.request().await? {
-        state.record(&request);
-        let _stream = Counted::stream(&state);
-        let close = says(&request.headers, "connection", "close");
-        let answer = state.prepared.answer(&request);
-        match connection.answer(&answer, close).await {
-            Ok(()) => state.add(&state.completed),
-            Err(error) => {
-                state.add(&state.cancelled);
-                return Err(error);
-            }
+        let stream = Counted::stream(&state);
+        let answer = state.answer(&request);
+        let close =
+            says(&request.headers, "connection", "close") || answer.framing == Framing::ConnectionClose;
+        let ended = connection.answer(&answer, close).await;
+        state.add(if matches!(ended, Err(Ended::Gone(_))) { &state.cancelled } else { &state.completed });
+        drop(stream);
+        match ended {
+            Err(Ended::Gone(error)) => return Err(error),
+            Err(Ended::Cut) => return Ok(()),
+            Ok(()) if close => return connection.transport.shutdown().await,
+            Ok(()) => {}
         }
-        if close {
-            return connection.transport.shutdown().await;
+        match answer.framing {
+            Framing::Kept | Framing::ConnectionClose => {}
+            Framing::CloseDelimited | Framing::CloseSilently => return connection.transport.shutdown().await,
+            Framing::Stale => {
+                // Another request, which the connection ends under.
+                if connection.read.is_empty() {
+                    connection.transport.read_buf(&mut connection.read).await?;
+                }
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+/// Why an answer was not carried on.
+enum Ended {
+    /// The client has gone.
+    Gone(io::Error),
+    /// As planned.
+    Cut,
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
 }
 
 struct Connection<T> {
@@ -138,66 +163,90 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Carries an answer out. An error: the client has gone.
-    async fn answer(&mut self, answer: &Answer, close: bool) -> io::Result<()> {
-        let mut out = Vec::with_capacity(1024);
-        let status = http::StatusCode::from_u16(answer.head.status).unwrap_or_default();
-        write!(out, "HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("Unknown"))?;
-        for (name, value) in &answer.head.fields {
-            write!(out, "{name}: {value}\r\n")?;
-        }
-        match answer.length() {
-            Some(length) => write!(out, "content-length: {length}\r\n")?,
-            None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        }
-        if close {
-            out.extend_from_slice(b"connection: close\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
-        // The head waits for what is ready with it.
+    /// Carries an answer out.
+    async fn answer(&mut self, answer: &Answer, close: bool) -> Result<(), Ended> {
         let mut now = Instant::now();
-        for step in answer.steps.iter() {
-            match step {
-                Step::Send(piece) => {
-                    if answer.sized {
-                        out.extend_from_slice(piece);
-                    } else {
-                        chunk(&mut out, piece);
-                    }
-                    self.transport.write_all(&out).await?;
-                    out.clear();
-                }
-                Step::Wait(time) => {
-                    if !out.is_empty() {
-                        self.transport.write_all(&out).await?;
-                        out.clear();
-                    }
-                    now += *time;
-                    self.wait_until(now).await?;
-                }
-            }
+        let mut out = Vec::with_capacity(1024);
+        for step in answer.before.iter() {
+            self.step(step, &mut out, false, &mut now).await?;
         }
-        if !answer.sized {
+        let chunked = !answer.sized && answer.framing != Framing::CloseDelimited;
+        head(&mut out, answer, close)?;
+        for step in answer.steps.iter() {
+            self.step(step, &mut out, chunked, &mut now).await?;
+        }
+        if chunked {
             out.extend_from_slice(b"0\r\n\r\n");
         }
-        self.transport.write_all(&out).await
+        self.transport.write_all(&out).await?;
+        Ok(self.transport.flush().await?)
+    }
+
+    /// One step. `out` is what goes out first: the head waits for what is ready with it.
+    async fn step(
+        &mut self,
+        step: &Step,
+        out: &mut Vec<u8>,
+        chunked: bool,
+        now: &mut Instant,
+    ) -> Result<(), Ended> {
+        match step {
+            Step::Send(piece) if chunked => chunk(out, piece),
+            Step::Send(piece) => out.extend_from_slice(piece),
+            _ => {}
+        }
+        self.transport.write_all(out).await?;
+        self.transport.flush().await?;
+        out.clear();
+        match step {
+            Step::Wait(time) => {
+                *now += *time;
+                self.wait(sleep_until(*now)).await?;
+            }
+            Step::Stall => self.wait(std::future::pending()).await?,
+            Step::Cut { reset } => {
+                if *reset {
+                    self.transport.reset_when_closed();
+                }
+                return Err(Ended::Cut);
+            }
+            Step::Reset(_) => return Err(Ended::Cut),
+            Step::Send(_) | Step::GoAway | Step::GoAwayBelow | Step::MaxStreams(_) => {}
+        }
+        Ok(())
     }
 
     /// Waits, and watches the client meanwhile.
-    async fn wait_until(&mut self, time: Instant) -> io::Result<()> {
-        let timer = sleep_until(time);
-        tokio::pin!(timer);
+    async fn wait(&mut self, what: impl Future<Output = ()>) -> io::Result<()> {
+        tokio::pin!(what);
         loop {
             tokio::select! {
-                // What the client sends early is kept, up to a bound.
-                read = self.transport.read_buf(&mut self.read), if self.read.len() < LONGEST_HEAD => match read? {
-                    0 => return Err(io::ErrorKind::ConnectionReset.into()),
-                    _ => {}
-                },
-                () = &mut timer => return Ok(()),
-            }
+                           // What the client sends early is kept, up to a bound.
+                           read = self.transport.read_buf(&mut self.read), if self.read.len() < LONGEST_HEAD => if read? == 0 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+            },
+                           () = &mut what => return Ok(()),
+                       }
         }
     }
+}
+
+fn head(out: &mut Vec<u8>, answer: &Answer, close: bool) -> io::Result<()> {
+    let status = http::StatusCode::from_u16(answer.head.status).unwrap_or_default();
+    write!(out, "HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("Unknown"))?;
+    for (name, value) in &answer.head.fields {
+        write!(out, "{name}: {value}\r\n")?;
+    }
+    match answer.length() {
+        _ if answer.framing == Framing::CloseDelimited => {}
+        Some(length) => write!(out, "content-length: {length}\r\n")?,
+        None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    if close {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
 }
 
 fn chunk(out: &mut Vec<u8>, piece: &[u8]) {

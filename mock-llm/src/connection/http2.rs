@@ -8,15 +8,33 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderValue, Request, Response, Version};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::wire::Wire;
+use super::wire::{Tampering, Wire};
 use super::{LONGEST_BODY, Transport};
 use crate::answer::{Answer, Step};
+use crate::frames::{MAX_CONCURRENT_STREAMS, NO_ERROR, go_away, settings};
 use crate::state::{Counted, RecordedRequest, State};
 
 /// What a stream may hold that the connection has not sent yet: a client that does not read must not fill our memory.
 const SEND_BUFFER: usize = 64 << 10;
+
+/// How much of a request's body may be under way.
+const WINDOW: u32 = 1 << 20;
+
+/// What streams ask of their connection.
+enum Order {
+    /// Told when all that was sent before has been handed to the socket, as far as that takes it.
+    Flushed(oneshot::Sender<()>),
+    Cut {
+        reset: bool,
+    },
+    GoAway,
+    /// GOAWAY with a last stream below this one.
+    GoAwayBelow(u32),
+    MaxStreams(u32),
+}
 
 /// Answers streams until the connection ends.
 pub(super) async fn serve<T: Transport>(
@@ -28,54 +46,68 @@ pub(super) async fn serve<T: Transport>(
     let mut builder = h2::server::Builder::new();
     builder
         .max_send_buffer_size(SEND_BUFFER)
-        .initial_window_size(1 << 20)
+        .initial_window_size(WINDOW)
         .initial_connection_window_size(16 << 20);
     // Clients that cancel a great many streams at once are what some tests are about.
     builder.max_concurrent_reset_streams(10_000).max_pending_accept_reset_streams(10_000);
     if let Some(limit) = state.settings.max_concurrent_streams {
         builder.max_concurrent_streams(limit);
     }
-    let mut connection =
-        builder.handshake::<_, Bytes>(Wire::new(transport, read)).await.map_err(io::Error::other)?;
-    while let Some(accepted) = connection.accept().await {
-        let (request, respond) = accepted.map_err(io::Error::other)?;
-        tokio::spawn(serve_stream(request, respond, Arc::clone(&state), number));
+    let tampering = Arc::new(Tampering::default());
+    let wire = Wire::new(transport, read, Arc::clone(&tampering));
+    let mut connection = builder.handshake::<_, Bytes>(wire).await.map_err(io::Error::other)?;
+    let (sender, mut orders) = mpsc::unbounded_channel();
+    loop {
+        tokio::select! {
+            // First, so that what streams sent before their order is on its way.
+            biased;
+            accepted = connection.accept() => {
+                let Some(accepted) = accepted else { return Ok(()) };
+                let (request, respond) = accepted.map_err(io::Error::other)?;
+                let stream = Stream { respond, body: None, orders: sender.clone() };
+                tokio::spawn(serve_stream(request, stream, Arc::clone(&state), number));
+            }
+            Some(order) = orders.recv() => match order {
+                // Whoever asked may have gone.
+                Order::Flushed(done) => drop(done.send(())),
+                Order::Cut { reset } => {
+                    if reset {
+                        tampering.reset_when_closed();
+                    }
+                    return Ok(());
+                }
+                Order::GoAway => connection.graceful_shutdown(),
+                Order::GoAwayBelow(stream) => tampering.inject(&go_away(stream.saturating_sub(2), NO_ERROR)),
+                Order::MaxStreams(limit) => {
+                    tampering.replace_settings(settings(&[(MAX_CONCURRENT_STREAMS, limit)]));
+                    connection.set_initial_window_size(WINDOW).map_err(io::Error::other)?;
+                }
+            },
+        }
     }
-    Ok(())
 }
 
 /// Why a stream ended before its answer did.
-enum Gone {
+enum Ended {
     /// RST_STREAM by the client.
     Reset(h2::Reason),
     /// The connection is broken.
     Broken,
+    /// As planned.
+    Cut,
 }
 
-async fn serve_stream(
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    state: Arc<State>,
-    number: usize,
-) {
-    let _stream = Counted::stream(&state);
-    let answered = match read(request, number).await {
-        Some(request) => {
-            state.record(&request);
-            let answer = state.prepared.answer(&request);
-            answer_stream(&mut respond, &answer).await
-        }
-        None => Err(reset(poll_fn(|context| respond.poll_reset(context)).await)),
+async fn serve_stream(request: Request<RecvStream>, mut stream: Stream, state: Arc<State>, number: usize) {
+    let counted = Counted::stream(&state);
+    let ended = match read(request, number).await {
+        Some(request) => stream.answer(&state.answer(&request)).await,
+        None => Err(stream.gone().await),
     };
-    match answered {
-        Ok(()) => state.add(&state.completed),
-        Err(gone) => {
-            if let Gone::Reset(code) = gone {
-                state.reset_by_client(code.into());
-            }
-            state.add(&state.cancelled);
-        }
+    if let Err(Ended::Reset(code)) = ended {
+        state.reset_by_client(code.into());
     }
+    state.add(if matches!(ended, Ok(()) | Err(Ended::Cut)) { &state.completed } else { &state.cancelled });
+    drop(counted);
 }
 
 /// The request with its whole body.
@@ -105,56 +137,106 @@ async fn read(request: Request<RecvStream>, connection: usize) -> Option<Recorde
     })
 }
 
-async fn answer_stream(respond: &mut SendResponse<Bytes>, answer: &Answer) -> Result<(), Gone> {
-    let mut head = Response::builder().status(answer.head.status);
-    for (name, value) in &answer.head.fields {
-        head = head.header(*name, value);
+struct Stream {
+    respond: SendResponse<Bytes>,
+    /// From the head on.
+    body: Option<SendStream<Bytes>>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Stream {
+    async fn answer(&mut self, answer: &Answer) -> Result<(), Ended> {
+        let mut now = Instant::now();
+        for step in answer.before.iter() {
+            self.step(step, &mut now).await?;
+        }
+        let mut head = Response::builder().status(answer.head.status);
+        for (name, value) in &answer.head.fields {
+            head = head.header(*name, value);
+        }
+        if let Some(length) = answer.length() {
+            head = head.header("content-length", length);
+        }
+        let head = head.body(()).map_err(|_| Ended::Broken)?;
+        self.body = Some(self.respond.send_response(head, false).map_err(|_| Ended::Broken)?);
+        for step in answer.steps.iter() {
+            self.step(step, &mut now).await?;
+        }
+        match &mut self.body {
+            Some(body) => body.send_data(Bytes::new(), true).map_err(|_| Ended::Broken),
+            None => Ok(()),
+        }
     }
-    if let Some(length) = answer.length() {
-        head = head.header("content-length", length);
-    }
-    let head = head.body(()).map_err(|_| Gone::Broken)?;
-    let mut stream = respond.send_response(head, false).map_err(|_| Gone::Broken)?;
-    let mut now = Instant::now();
-    for step in answer.steps.iter() {
+
+    async fn step(&mut self, step: &Step, now: &mut Instant) -> Result<(), Ended> {
         match step {
-            Step::Send(piece) => send(&mut stream, piece.clone()).await?,
+            Step::Send(piece) => return self.send(piece.clone()).await,
             Step::Wait(time) => {
-                now += *time;
-                wait_until(&mut stream, now).await?;
+                *now += *time;
+                tokio::select! {
+                    ended = self.gone() => return Err(ended),
+                    () = sleep_until(*now) => {}
+                }
             }
-        }
-    }
-    stream.send_data(Bytes::new(), true).map_err(|_| Gone::Broken)
-}
-
-/// Sends as fast as the client's windows allow.
-async fn send(stream: &mut SendStream<Bytes>, mut piece: Bytes) -> Result<(), Gone> {
-    while !piece.is_empty() {
-        stream.reserve_capacity(piece.len());
-        let mut capacity = stream.capacity();
-        while capacity == 0 {
-            match poll_fn(|context| stream.poll_capacity(context)).await {
-                Some(Ok(_)) => capacity = stream.capacity(),
-                _ => return Err(reset(poll_fn(|context| stream.poll_reset(context)).await)),
+            Step::Stall => return Err(self.gone().await),
+            Step::Cut { reset } => {
+                self.order(Order::Cut { reset: *reset })?;
+                return Err(Ended::Cut);
             }
+            Step::Reset(code) => {
+                // A reset takes back what has not been sent.
+                self.flushed().await?;
+                let code = (*code).into();
+                match &mut self.body {
+                    Some(body) => body.send_reset(code),
+                    None => self.respond.send_reset(code),
+                }
+                return Err(Ended::Cut);
+            }
+            Step::GoAway => self.order(Order::GoAway)?,
+            Step::GoAwayBelow => self.order(Order::GoAwayBelow(self.respond.stream_id().as_u32()))?,
+            Step::MaxStreams(limit) => self.order(Order::MaxStreams(*limit))?,
         }
-        let part = piece.split_to(capacity.min(piece.len()));
-        stream.send_data(part, false).map_err(|_| Gone::Broken)?;
+        Ok(())
     }
-    Ok(())
-}
 
-async fn wait_until(stream: &mut SendStream<Bytes>, time: Instant) -> Result<(), Gone> {
-    tokio::select! {
-        end = poll_fn(|context| stream.poll_reset(context)) => Err(reset(end)),
-        () = sleep_until(time) => Ok(()),
+    /// Sends as fast as the client's windows allow.
+    async fn send(&mut self, mut piece: Bytes) -> Result<(), Ended> {
+        let Some(body) = &mut self.body else { return Ok(()) };
+        while !piece.is_empty() {
+            body.reserve_capacity(piece.len());
+            let mut capacity = body.capacity();
+            while capacity == 0 {
+                match poll_fn(|context| body.poll_capacity(context)).await {
+                    Some(Ok(_)) => capacity = body.capacity(),
+                    _ => return Err(self.gone().await),
+                }
+            }
+            let part = piece.split_to(capacity.min(piece.len()));
+            body.send_data(part, false).map_err(|_| Ended::Broken)?;
+        }
+        Ok(())
     }
-}
 
-fn reset(end: Result<h2::Reason, h2::Error>) -> Gone {
-    match end {
-        Ok(reason) => Gone::Reset(reason),
-        Err(error) => error.reason().filter(|_| error.is_reset()).map_or(Gone::Broken, Gone::Reset),
+    fn order(&self, order: Order) -> Result<(), Ended> {
+        self.orders.send(order).map_err(|_| Ended::Broken)
+    }
+
+    async fn flushed(&self) -> Result<(), Ended> {
+        let (done, flushed) = oneshot::channel();
+        self.order(Order::Flushed(done))?;
+        flushed.await.map_err(|_| Ended::Broken)
+    }
+
+    /// Waits until the client does not want the stream any more.
+    async fn gone(&mut self) -> Ended {
+        let ended = poll_fn(|context| match &mut self.body {
+            Some(body) => body.poll_reset(context),
+            None => self.respond.poll_reset(context),
+        });
+        match ended.await {
+            Ok(reason) => Ended::Reset(reason),
+            Err(error) => error.reason().filter(|_| error.is_reset()).map_or(Ended::Broken, Ended::Reset),
+        }
     }
 }
