@@ -1,4 +1,5 @@
-//! Measuring what the module costs Apache, and what a stream costs the daemon ([`streams`]).
+//! Measuring what the module costs Apache, what a stream costs the daemon ([`streams`]), and what relaying one costs
+//! ([`relay`]).
 //!
 //! For the module, [`case`] says what is compared, [`instructions`], [`syscalls`] and [`rate`] measure it, [`report`] writes the
 //! tables. Servers and receivers are those of the end-to-end tests.
@@ -9,6 +10,7 @@ pub mod daemon;
 pub mod handler;
 pub mod instructions;
 pub mod rate;
+pub mod relay;
 pub mod report;
 pub mod request;
 pub mod streams;

@@ -20,8 +20,8 @@ pub const PACED_STREAMS: usize = 500;
 /// An event of each stream every so many milliseconds.
 pub const PACED_INTERVAL_MS: u64 = 20;
 /// Events of each stream: about ten seconds of them.
-const PACED_EVENTS: usize = 500;
-/// Bytes of an event, as in the floor.
+pub const PACED_EVENTS: usize = 500;
+/// Bytes of an event of the mock backend here, and of the floor that it is compared with.
 pub const EVENT_BYTES: usize = 60;
 
 /// Streams one after the other in the measurement without delay, a few at a time.
@@ -49,7 +49,9 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    fn of(sorted: &[Duration]) -> Self {
+    /// Of times in ascending order.
+    #[must_use]
+    pub fn of(sorted: &[Duration]) -> Self {
         let percentile =
             |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
         Self { p50_ms: percentile(0.50), p99_ms: percentile(0.99) }
@@ -165,14 +167,15 @@ pub fn cpu_s_per_million_paced(directory: &Path) -> Result<f64> {
     read_paced(Clients::new(sockets)?, &daemon.process, before)
 }
 
-/// The same for a process that does nothing but send.
+/// The same for a process that does nothing but send `event_bytes` at a time.
 ///
 /// # Errors
 /// When something fails.
-pub fn floor() -> Result<f64> {
+pub fn floor(event_bytes: usize) -> Result<f64> {
     let mut command = Command::new(sibling("send-floor")?);
     command.stdin(Stdio::piped());
-    command.args([PACED_STREAMS, PACED_INTERVAL_MS as usize, PACED_EVENTS].map(|number| number.to_string()));
+    let numbers = [PACED_STREAMS, PACED_INTERVAL_MS as usize, PACED_EVENTS, event_bytes];
+    command.args(numbers.map(|number| number.to_string()));
     let mut floor = Process::start(command.stdout(Stdio::piped()))?;
     let mut port = String::new();
     BufReader::new(floor.output().context("its output")?).read_line(&mut port)?;

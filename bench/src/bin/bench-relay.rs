@@ -1,0 +1,42 @@
+//! What relaying an API's streams costs the daemon, beside the floor, the API itself, and what one would use instead.
+//! `bench-relay --only paced,burst` measures some of it, `--daemon old=PATH --daemon new=PATH` compares builds.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use bench::relay::options::Options;
+use bench::relay::section::{self, Section};
+use bench::relay::{burst, paced};
+use e2e::build_dir;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+type Measurement = fn(&Options, &Path) -> Result<Section>;
+
+const MEASUREMENTS: [(&str, Measurement); 2] = [("paced", paced::measure), ("burst", burst::measure)];
+
+fn main() -> Result<()> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum })?;
+    let directory = build_dir().join("../bench");
+    fs::create_dir_all(&directory)?;
+    let directory = directory.canonicalize()?;
+
+    let mut sections = Vec::new();
+    for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| options.wants(name)) {
+        eprintln!("{name} …");
+        sections.push(measure(&options, &directory)?);
+    }
+    let report = section::report(&sections);
+    print!("{report}");
+    fs::write(directory.join("relay.md"), report)?;
+    eprintln!("written to {}", directory.join("relay.md").display());
+    let failures = section::failures(&sections);
+    if !failures.is_empty() {
+        eprintln!("{}", failures.join("\n"));
+        std::process::exit(1);
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Measuring what relaying costs: a mock API behind the daemon, and in front of it clients of one thread.
+//!
+//! [`mock`] and [`daemon`] start the processes, [`load`] asks, and each of [`paced`], [`burst`] … measures one thing
+//! and returns a [`section`], of which the report is made.
+
+pub mod burst;
+pub mod daemon;
+pub mod load;
+pub mod mock;
+pub mod options;
+pub mod paced;
+pub mod samples;
+pub mod section;

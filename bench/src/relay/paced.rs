@@ -1,0 +1,179 @@
+//! Streams at the pace of a model: processor time beside the floor, and the first event beside the API's own.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::daemon::Program;
+use super::load::Load;
+use super::mock::Mock;
+use super::options::Options;
+use super::samples::{Number, Samples};
+use super::section::{Figure, Plot, Section};
+use crate::streams::clients::Clients;
+use crate::streams::measure::{self, PACED_EVENTS, PACED_INTERVAL_MS, PACED_STREAMS, Percentiles};
+use crate::streams::process::{Process, cpu_seconds};
+
+/// Bytes of an event at the daemon's clients: `data: word001 `, and an empty line.
+const EVENT_BYTES: usize = b"data: word001 \n\n".len();
+
+/// What the rounds have shown of one way.
+#[derive(Debug, Default)]
+struct Rounds {
+    cpu: Samples,
+    mock_cpu: Samples,
+    client_cpu: Samples,
+    busy: Samples,
+    first_p50: Samples,
+    first_p99: Samples,
+    wrong: usize,
+}
+
+impl Rounds {
+    fn push(&mut self, round: &Round) {
+        let per_million = 1e6 / round.events as f64;
+        self.cpu.push(round.cpu * per_million);
+        self.mock_cpu.push(round.mock_cpu * per_million);
+        self.client_cpu.push(round.client_cpu * per_million);
+        self.busy.push((round.cpu + round.mock_cpu + round.client_cpu) / round.seconds);
+        self.first_p50.push(round.first.p50_ms);
+        self.first_p99.push(round.first.p99_ms);
+        self.wrong += round.wrong;
+    }
+}
+
+/// One run of all streams.
+#[derive(Debug)]
+struct Round {
+    events: u64,
+    wrong: usize,
+    seconds: f64,
+    cpu: f64,
+    mock_cpu: f64,
+    client_cpu: f64,
+    first: Percentiles,
+}
+
+/// Measures the floor, the API itself and each daemon in turn, round by round.
+///
+/// # Errors
+/// When something fails.
+pub fn measure(options: &Options, directory: &Path) -> Result<Section> {
+    let (mut floor, mut direct) = (Samples::default(), Rounds::default());
+    let mut daemons: Vec<_> = options.daemons.iter().map(|program| (program, Rounds::default())).collect();
+    for _ in 0..options.rounds {
+        floor.push(measure::floor(EVENT_BYTES)?);
+        direct.push(&ask()?);
+        for (program, rounds) in &mut daemons {
+            rounds.push(&relay(program, directory)?);
+        }
+    }
+    Ok(section(&floor, &direct, &daemons))
+}
+
+/// Straight at the API.
+fn ask() -> Result<Round> {
+    let mock = Mock::start(PACED_EVENTS, PACED_INTERVAL_MS)?;
+    let request = mock.request();
+    let load = Load::asked(mock.address, &request)?;
+    round(&mock, None, || load.pile_up(PACED_STREAMS, PACED_STREAMS as u32))
+}
+
+fn relay(program: &Program, directory: &Path) -> Result<Round> {
+    let mock = Mock::start(PACED_EVENTS, PACED_INTERVAL_MS)?;
+    let daemon = program.start(directory, &mock)?;
+    let load = Load::relayed(&daemon, &mock)?;
+    round(&mock, Some(&daemon.process), || load.pile_up(PACED_STREAMS, PACED_STREAMS as u32))
+}
+
+fn round(mock: &Mock, process: Option<&Process>, pile_up: impl FnOnce() -> Result<Clients>) -> Result<Round> {
+    let own = std::process::id() as i32;
+    let cpu = || [process.map_or(0.0, Process::cpu_seconds), mock.process.cpu_seconds(), cpu_seconds(own)];
+    let (start, before) = (Instant::now(), cpu());
+    let mut clients = pile_up()?;
+    clients.read_all()?;
+    let (seconds, after) = (start.elapsed().as_secs_f64(), cpu());
+    let [cpu, mock_cpu, client_cpu] = [0, 1, 2].map(|index| after[index] - before[index]);
+    let (events, wrong) = (clients.events(), clients.wrong());
+    Ok(Round {
+        events,
+        wrong,
+        seconds,
+        cpu,
+        mock_cpu,
+        client_cpu,
+        first: Percentiles::of(&clients.first_events()),
+    })
+}
+
+fn section(floor: &Samples, direct: &Rounds, daemons: &[(&Program, Rounds)]) -> Section {
+    let mut section = Section::new(&format!(
+        "{PACED_STREAMS} streams, an event every {PACED_INTERVAL_MS} ms each, all begun within a second"
+    ));
+    section.table(&[
+        "",
+        "CPU-s per million events",
+        "over the floor",
+        "first event p50 ms",
+        "p99 ms",
+        "p99 over the API's own",
+        "the mock API's CPU-s",
+        "the clients' CPU-s",
+        "processors busy",
+    ]);
+    section.row(&[&"the floor", floor, &1, &"", &"", &"", &"", &"", &""]);
+    let others = |rounds: &Rounds| {
+        [&rounds.mock_cpu, &rounds.client_cpu, &rounds.busy].map(|figure| Number(figure.median()))
+    };
+    let [mock, client, busy] = others(direct);
+    section.row(&[
+        &"straight at the API",
+        &"",
+        &"",
+        &direct.first_p50,
+        &direct.first_p99,
+        &1,
+        &mock,
+        &client,
+        &busy,
+    ]);
+    section.bar(Plot::Processor, "floor: send() and nothing else", floor.median());
+    for (index, (program, rounds)) in daemons.iter().enumerate() {
+        let over_floor = rounds.cpu.over(floor.median());
+        let over_direct = rounds.first_p99.over(direct.first_p99.median());
+        let [mock, client, busy] = others(rounds);
+        section.row(&[
+            &program.label,
+            &rounds.cpu,
+            &Number(over_floor.median()),
+            &rounds.first_p50,
+            &rounds.first_p99,
+            &Number(over_direct.median()),
+            &mock,
+            &client,
+            &busy,
+        ]);
+        section.bar(Plot::Processor, program.label.clone(), rounds.cpu.median());
+        section.expect_none(rounds.wrong, "answers are not what the API said");
+        if index == 0 {
+            section.figures.push(Figure {
+                name: "paced relay, CPU-s per million events, over the floor".into(),
+                value: over_floor,
+                best: Some(4.2),
+                bar: 2.4,
+                aim: 1.5,
+                counted: false,
+            });
+            section.figures.push(Figure {
+                name: "first event p99, over the API's own".into(),
+                value: over_direct,
+                best: None,
+                bar: 2.0,
+                aim: 1.3,
+                counted: false,
+            });
+        }
+    }
+    section
+}
