@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
+
 use super::Secret;
 
 /// An API that answers.
@@ -66,32 +68,27 @@ pub enum Method {
     Post,
 }
 
-/// Fields of a request: names as they were written, and values that nobody is shown.
+/// Fields of a request, ready to be sent. Their values are marked sensitive: nobody is shown them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, Secret)>);
+pub struct Headers(Vec<(HeaderName, HeaderValue)>);
 
 impl Headers {
-    /// These. Names are tokens and values visible ASCII, which the reader of the configuration has checked.
+    /// These, in this order.
     #[must_use]
-    pub fn new(fields: Vec<(String, Secret)>) -> Self {
+    pub fn new(mut fields: Vec<(HeaderName, HeaderValue)>) -> Self {
+        fields.iter_mut().for_each(|(_, value)| value.set_sensitive(true));
         Self(fields)
     }
 
     /// Each field, in the order of the configuration.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
     }
 
-    /// The field of this name, in any case.
+    /// Whether there is a field of this name, in lower case.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Secret> {
-        self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
     }
 }
 
