@@ -68,7 +68,7 @@ pub struct Serve {
     #[arg(short, long, value_name = "PATH")]
     pub socket: Option<String>,
 
-    /// What answers: mock, typing or openai [default: mock]
+    /// What answers: mock, typing, openai, openai-responses, anthropic, or one of the file's [default: mock]
     #[arg(short, long, value_name = "NAME")]
     pub backend: Option<String>,
 
@@ -96,7 +96,7 @@ pub struct Serve {
     #[arg(long, value_name = "URL")]
     pub openai_base: Option<String>,
 
-    /// Data of an event: text or json [default: text]
+    /// Events: text, json or raw [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
 
@@ -127,6 +127,7 @@ impl Serve {
             environment,
             flags: flags.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?))).collect(),
             benchmark: self.benchmark,
+            only_checks: self.check_config,
         }
     }
 }
@@ -187,7 +188,8 @@ mod tests {
     fn an_unknown_backend_is_a_usage_error_that_names_the_known_ones() {
         let error = parse(&["-b", "opnai"]).unwrap_err();
         assert!(error.is_usage());
-        assert!(error.to_string().ends_with("\"openai\"; did you mean \"openai\"?"), "{error}");
+        assert!(error.to_string().contains("has to be \"mock\" or \"typing\" or \"openai\""), "{error}");
+        assert!(error.to_string().ends_with("; did you mean \"openai\"?"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! SIGHUP: tells how many streams there are, opens the logs anew, and reads the configuration again.
 
-use crate::config::keys::{Change, KEYS};
+use crate::config::keys::{Change, Key, Table};
 use crate::config::{Config, Sources};
 use crate::logging::Log;
 use crate::server::Shared;
@@ -30,16 +30,32 @@ pub fn reload(shared: &Shared, sources: &Sources, log: &Log) {
 fn merge(current: &Config, wanted: &Config) -> (Config, Vec<String>, Vec<String>) {
     let mut effective = current.clone();
     let (mut changed, mut restart) = (Vec::new(), Vec::new());
-    for key in KEYS.iter().filter(|key| !(key.same)(current, wanted)) {
+    for key in Table::of_config(wanted).iter().filter(|key| !key.same(current, wanted)) {
         match key.change {
-            Change::Live => {
-                (key.copy)(wanted, &mut effective);
+            // What means something else in a profile of another type waits with that.
+            Change::Live if is_of_one_type(key, current, wanted) => {
+                key.copy(wanted, &mut effective);
                 changed.push(key.path());
             }
+            Change::Live => {}
             Change::Restart => restart.push(key.path()),
         }
     }
+    restart
+        .extend(added(current, wanted).chain(added(wanted, current)).map(|name| format!("[backend.{name}]")));
     (effective, changed, restart)
+}
+
+/// Whether the profile of `key` has the same type in both, if it is a profile's.
+fn is_of_one_type(key: &Key, a: &Config, b: &Config) -> bool {
+    let dialect = |config: &Config| Some(config.backend.profile(key.profile()?)?.dialect);
+    dialect(a) == dialect(b)
+}
+
+/// The profiles of `to` that `from` has not.
+fn added<'a>(from: &Config, to: &'a Config) -> impl Iterator<Item = &'a str> {
+    let names = to.backend.profiles.iter().map(|profile| profile.name.as_str());
+    names.filter(|name| from.backend.profile(name).is_none())
 }
 
 #[cfg(test)]
@@ -47,6 +63,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::{DialectName, Profile, Secret};
 
     #[test]
     fn what_can_change_changes_and_the_rest_is_told() {
@@ -60,5 +77,33 @@ mod tests {
         assert_eq!(restart, ["server.socket_path"]);
         assert_eq!(effective.server.socket_path, current.server.socket_path);
         assert_eq!(effective.server.max_connections, 5);
+    }
+
+    #[test]
+    fn what_a_profile_asks_changes_and_how_it_connects_does_not() {
+        let current = Config::default();
+        let mut wanted = current.clone();
+        let openai = &mut wanted.backend.profiles[0];
+        openai.api_key = Secret::new("sk-1".to_owned());
+        openai.stream_usage = false;
+        openai.api_base = "http://127.0.0.1/v1".to_owned();
+        let (effective, changed, restart) = merge(&current, &wanted);
+        assert_eq!(changed, ["backend.openai.api_key", "backend.openai.stream_usage"]);
+        assert_eq!(restart, ["backend.openai.api_base"]);
+        assert_eq!(effective.backend.profiles[0].api_key.expose(), "sk-1");
+        assert_eq!(effective.backend.profiles[0].api_base, current.backend.profiles[0].api_base);
+    }
+
+    /// Else an API of Anthropic would lose its `max_tokens` to the defaults of another type.
+    #[test]
+    fn a_profile_of_another_type_waits_as_a_whole() {
+        let mut current = Config::default();
+        current.backend.profiles.push(Profile::new("own", DialectName::Anthropic));
+        let mut wanted = Config::default();
+        wanted.backend.profiles.push(Profile::new("own", DialectName::OpenAi));
+        let (effective, changed, restart) = merge(&current, &wanted);
+        assert_eq!(effective, current);
+        assert_eq!(changed, Vec::<String>::new());
+        assert_eq!(restart, ["backend.own.type", "backend.own.api_base"]);
     }
 }

@@ -69,6 +69,29 @@ fn the_report_tells_each_origin_and_no_secret() {
 }
 
 #[test]
+fn the_flag_for_the_backend_takes_any_name_that_there_is() {
+    let (_directory, path) = write(
+        "[backend.groq]\ntype = \"openai\"\napi_key_file = \"groq\"\nheaders = { X-Token = \"sk-1\" }\n",
+    );
+    let path = path.to_str().unwrap();
+    for name in ["openai", "openai-responses", "anthropic", "mock", "typing"] {
+        assert!(checked(&["--backend", name], &[]).contains(&format!("provider = \"{name}\"")), "{name}");
+    }
+    // The credential is the unit's: here nobody can look at it.
+    let output = run(&[path, "--backend", "groq", "--check-config"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let (report, warnings) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(report.contains("provider = \"groq\"") && !report.contains("sk-1"), "{report}");
+    assert!(warnings.contains("not checked here: backend.groq.api_key_file ("), "{warnings}");
+
+    let output = run(&["--backend", "groq", "--check-config"], &[]);
+    assert_eq!(output.status.code(), Some(64));
+    let output = run(&["--check-config"], &[("DAEMON_BACKEND_PROVIDER", "groq")]);
+    assert_eq!(output.status.code(), Some(78));
+}
+
+#[test]
 fn the_config_file_is_the_argument_without_a_name() {
     let (_directory, path) = write("[server]\nsocket_mode = \"0o666\"\n");
     assert!(checked(&[path.to_str().unwrap()], &[]).contains("socket_mode = \"0666\""));

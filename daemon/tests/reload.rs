@@ -83,3 +83,36 @@ fn flags_win_at_the_reload_too_and_the_log_level_changes() {
     drop(common::connect(&process.path));
     process.log_line("DEBUG");
 }
+
+#[test]
+fn a_new_key_is_taken_from_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    fs::write(&key, "sk-first\n").unwrap();
+    let (mut process, _file, _directory) =
+        start(&format!("[backend.own]\ntype = \"openai\"\napi_key_file = {key:?}\n"));
+    fs::write(&key, "sk-second\n").unwrap();
+    process.signal(Signal::HUP);
+    let changed = process.log_line("in effect from now on");
+    assert!(changed.ends_with(": backend.own.api_key"), "{changed}");
+    // A key that has gone takes nothing away from the running daemon.
+    fs::remove_file(&key).unwrap();
+    process.signal(Signal::HUP);
+    let refused = process.log_line("the configuration stays as it is");
+    assert!(refused.contains("backend.own.api_key_file") && !refused.contains("sk-"), "{refused}");
+}
+
+#[test]
+fn an_api_that_comes_or_goes_waits_for_a_restart() {
+    let (mut process, file, _directory) = start("[backend.goes]\ntype = \"openai\"\napi_key = \"k\"\n");
+    fs::write(
+        &file,
+        "[backend.comes]\ntype = \"openai\"\napi_key = \"k\"\n[backend.openai]\nmodel = \"m\"\n",
+    )
+    .unwrap();
+    process.signal(Signal::HUP);
+    let changed = process.log_line("in effect from now on");
+    assert!(changed.ends_with(": backend.openai.model"), "{changed}");
+    let restart = process.log_line("only after a restart");
+    assert!(restart.ends_with(": [backend.comes], [backend.goes]"), "{restart}");
+}

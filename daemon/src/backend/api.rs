@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use upstream::{Body, Upstream};
 
 use super::api_error::ApiError;
-use super::dialect::{Dialect, Question, secret};
+use super::dialect::{Dialect, Question};
 use super::stream::Stream;
 use super::{Backend, Opening, Refusal, refused};
 use crate::config::{self, Format, Profile};
@@ -112,10 +112,7 @@ fn put_together(
     }
     fields.extend(question.fields.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
     for (name, value) in profile.headers.iter() {
-        // Both were checked by the configuration.
-        if let (Ok(name), Some(value)) = (HeaderName::try_from(name), secret(value.expose())) {
-            fields.insert(name, value);
-        }
+        fields.insert(name, value.clone());
     }
     if let Some(pattern) = &request.test_pattern {
         let Ok(value) = HeaderValue::from_str(pattern) else {

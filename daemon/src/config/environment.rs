@@ -1,7 +1,8 @@
 //! The environment: for each key `DAEMON_<SECTION>_<KEY>`, and short names for some.
 
+use super::keys::{Key, Table};
 use super::kinds::Raw;
-use super::{keys, nearest};
+use super::nearest;
 
 /// What every variable of ours begins with, except the names that others have established.
 const PREFIX: &str = "DAEMON_";
@@ -9,17 +10,17 @@ const PREFIX: &str = "DAEMON_";
 /// What the environment says.
 #[derive(Debug, Default)]
 pub struct Environment {
-    /// Index in [`keys::KEYS`], the variable's name, its value.
+    /// Index in the table, the variable's name, its value.
     pub entries: Vec<(usize, String, Raw)>,
     /// For the operator: variables that nobody reads, or of which another one wins.
     pub warnings: Vec<String>,
 }
 
-/// Looks for the keys in `variables`. An empty value counts as not set.
+/// Looks for the keys of `table` in `variables`. An empty value counts as not set.
 #[must_use]
-pub fn read(variables: &[(String, String)]) -> Environment {
+pub fn read(table: &Table, variables: &[(String, String)]) -> Environment {
     let mut environment = Environment::default();
-    for (index, key) in keys::KEYS.iter().enumerate() {
+    for (index, key) in table.iter().enumerate() {
         let set = |name: &String| {
             variables.iter().find(|(given, value)| given == name && !value.is_empty()).map(|(_, value)| value)
         };
@@ -32,12 +33,12 @@ pub fn read(variables: &[(String, String)]) -> Environment {
         }
         environment.entries.push((index, name, Raw::Untyped(value.clone())));
     }
-    environment.warnings.extend(variables.iter().filter_map(|(name, _)| unknown(name)));
+    environment.warnings.extend(variables.iter().filter_map(|(name, _)| unknown(table, name)));
     environment
 }
 
-fn unknown(name: &str) -> Option<String> {
-    let ours = || keys::KEYS.iter().flat_map(keys::Key::environment);
+fn unknown(table: &Table, name: &str) -> Option<String> {
+    let ours = || table.iter().flat_map(Key::environment);
     if !name.starts_with(PREFIX) || ours().any(|known| known == name) {
         return None;
     }

@@ -1,17 +1,22 @@
 //! The table of all keys: what an operator can set, under which names, and what it means.
+//!
+//! Those of the profiles are in [`super::profile_keys`]; a [`Table`] has both.
 
 use super::kinds::{
-    AccessLogPlace, Address, Boolean, Count, FileMode, Kind, Limit, LogLevel, OptionalPath, OptionalText,
-    Path, Raw, SecretText, Text, Url,
+    AccessLogPlace, Address, Boolean, Count, FileMode, Limit, LogLevel, OptionalPath, OptionalText, Path,
+    Raw, Text,
 };
+use super::profile::DialectName;
+use super::profile_keys::{self, PROFILE_KEYS};
 use super::settings::Config;
 use super::times::{Milliseconds, OptionalSeconds, Seconds};
 use super::words::OneOf;
 
-/// A key.
+/// A key of the configuration.
+#[derive(Clone, Debug)]
 pub struct Key {
     /// Its section in the file, without brackets.
-    pub section: &'static str,
+    pub section: String,
     /// Its name in the section.
     pub name: &'static str,
     /// What it means, for the operator.
@@ -20,16 +25,8 @@ pub struct Key {
     pub short: &'static [&'static str],
     /// When a new value takes effect.
     pub change: Change,
-    /// Reads a value into its field.
-    ///
-    /// The error goes on after "has to be ".
-    pub read: fn(&mut Config, &Raw) -> Result<(), String>,
-    /// Shows the field as TOML.
-    pub show: fn(&Config) -> String,
-    /// Copies the field.
-    pub copy: fn(&Config, &mut Config),
-    /// Whether the field is the same in both.
-    pub same: fn(&Config, &Config) -> bool,
+    /// Its field.
+    field: Place,
 }
 
 /// When a new value takes effect.
@@ -41,6 +38,47 @@ pub enum Change {
     Restart,
 }
 
+/// Where a key's field is.
+#[derive(Clone, Debug)]
+enum Place {
+    Config(Field<Config>),
+    /// In the profile of this name.
+    Profile(String, &'static profile_keys::Entry),
+}
+
+/// A field of `T`, as the table sees it.
+#[derive(Debug)]
+pub(super) struct Field<T> {
+    pub(super) read: fn(&mut T, &Raw) -> Result<(), String>,
+    pub(super) show: fn(&T) -> String,
+    pub(super) copy: fn(&T, &mut T),
+    pub(super) same: fn(&T, &T) -> bool,
+}
+
+impl<T> Clone for Field<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Field<T> {}
+
+/// Says how the field `$field` of a struct is read and shown.
+macro_rules! field {
+    ($($field:ident).+: $kind:ty) => {
+        $crate::config::keys::Field {
+            read: |of, raw| {
+                of.$($field).+ = <$kind as $crate::config::kinds::Kind>::read(raw)?;
+                Ok(())
+            },
+            show: |of| <$kind as $crate::config::kinds::Kind>::show(&of.$($field).+),
+            copy: |from, to| to.$($field).+.clone_from(&from.$($field).+),
+            same: |a, b| a.$($field).+ == b.$($field).+,
+        }
+    };
+}
+pub(super) use field;
+
 impl Key {
     /// Its full name: `server.socket_path`.
     #[must_use]
@@ -48,11 +86,89 @@ impl Key {
         format!("{}.{}", self.section, self.name)
     }
 
+    /// The profile that it belongs to.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        match &self.field {
+            Place::Config(_) => None,
+            Place::Profile(name, _) => Some(name),
+        }
+    }
+
+    /// Whether profiles of this dialect have it. Any dialect has what is no profile's.
+    #[must_use]
+    pub fn is_of(&self, dialect: DialectName) -> bool {
+        match &self.field {
+            Place::Config(_) => true,
+            Place::Profile(_, entry) => entry.dialects.contains(&dialect),
+        }
+    }
+
+    /// Whether `config` has a field for it: the profile is there, and of a dialect that knows the key.
+    #[must_use]
+    pub fn is_in(&self, config: &Config) -> bool {
+        match &self.field {
+            Place::Config(_) => true,
+            Place::Profile(name, _) => {
+                config.backend.profile(name).is_some_and(|profile| self.is_of(profile.dialect))
+            }
+        }
+    }
+
+    /// Reads a value into the field.
+    ///
+    /// # Errors
+    /// What the value has to be: goes on after "has to be ".
+    pub fn read(&self, config: &mut Config, raw: &Raw) -> Result<(), String> {
+        match &self.field {
+            Place::Config(field) => (field.read)(config, raw),
+            Place::Profile(name, entry) => match config.backend.profile_mut(name) {
+                Some(profile) => (entry.field.read)(profile, raw),
+                None => Err("a key of a backend that is there".to_owned()),
+            },
+        }
+    }
+
+    /// Shows the field as TOML.
+    #[must_use]
+    pub fn show(&self, config: &Config) -> String {
+        match &self.field {
+            Place::Config(field) => (field.show)(config),
+            Place::Profile(name, entry) => {
+                config.backend.profile(name).map(entry.field.show).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Copies the field.
+    pub fn copy(&self, from: &Config, to: &mut Config) {
+        match &self.field {
+            Place::Config(field) => (field.copy)(from, to),
+            Place::Profile(name, entry) => {
+                if let Some((from, to)) = from.backend.profile(name).zip(to.backend.profile_mut(name)) {
+                    (entry.field.copy)(from, to);
+                }
+            }
+        }
+    }
+
+    /// Whether the field is the same in both. What one of them has no field for is the same.
+    #[must_use]
+    pub fn same(&self, a: &Config, b: &Config) -> bool {
+        match &self.field {
+            Place::Config(field) => (field.same)(a, b),
+            Place::Profile(name, entry) => match a.backend.profile(name).zip(b.backend.profile(name)) {
+                Some((a, b)) => (entry.field.same)(a, b),
+                None => true,
+            },
+        }
+    }
+
     /// Its names in the environment; the first that is set wins.
-    pub fn environment(&self) -> impl Iterator<Item = String> {
-        let full = format!("DAEMON_{}_{}", self.section, self.name).replace('.', "_").to_uppercase();
+    pub fn environment(&self) -> impl Iterator<Item = String> + use<> {
+        let full = format!("DAEMON_{}_{}", self.section, self.name).replace(['.', '-'], "_").to_uppercase();
         // What every Rust program's log listens to is meant for the moment.
-        let (first, rest): (&[_], &[_]) = match self.short {
+        let (first, rest): (&'static [_], &'static [_]) = match self.short {
             ["RUST_LOG", rest @ ..] => (&["RUST_LOG"], rest),
             all => (&[], all),
         };
@@ -61,28 +177,116 @@ impl Key {
     }
 }
 
+/// Every key: those that are always there, and those of each profile.
+#[derive(Clone, Debug)]
+pub struct Table(Vec<Key>);
+
+impl Table {
+    /// For the profiles of these names, in the order of the example file.
+    #[must_use]
+    pub fn of<'a>(profiles: impl IntoIterator<Item = &'a str>) -> Self {
+        let last = KEYS.iter().rposition(|entry| entry.section == "backend").map_or(0, |last| last + 1);
+        let (before, behind) = KEYS.split_at(last);
+        let profiles = profiles.into_iter().flat_map(|name| {
+            PROFILE_KEYS.iter().map(move |entry| Key {
+                section: format!("backend.{name}"),
+                name: entry.name,
+                meaning: entry.meaning,
+                short: profile_keys::short_names(name, entry.name),
+                change: entry.change,
+                field: Place::Profile(name.to_owned(), entry),
+            })
+        });
+        Self(before.iter().map(Entry::key).chain(profiles).chain(behind.iter().map(Entry::key)).collect())
+    }
+
+    /// For the profiles of `config`.
+    #[must_use]
+    pub fn of_config(config: &Config) -> Self {
+        Self::of(config.backend.profiles.iter().map(|profile| profile.name.as_str()))
+    }
+
+    /// For the profiles that are there without any configuration.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self::of(super::profile::BUILT_IN.iter().map(|(name, _)| *name))
+    }
+
+    /// The index of the key of this full name. A dotted name that a key had elsewhere finds it as well.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<usize> {
+        let path = match path.strip_suffix(profile_keys::DOTTED.0) {
+            Some(section) => &format!("{section}{}", profile_keys::DOTTED.1),
+            None => path,
+        };
+        self.0.iter().position(|key| key.path() == path)
+    }
+
+    /// Whether there is a section of this name.
+    #[must_use]
+    pub fn has_section(&self, name: &str) -> bool {
+        self.0.iter().any(|key| key.section == name)
+    }
+
+    /// A variable that two keys would have, and the sections of both.
+    #[must_use]
+    pub fn shared_variable(&self) -> Option<(String, &str, &str)> {
+        let full = |key: &Key| key.environment().find(|name| name.starts_with("DAEMON_BACKEND_"));
+        let mut seen = std::collections::HashMap::new();
+        self.0.iter().find_map(|key| {
+            let name = full(key)?;
+            let before = seen.insert(name.clone(), key.section.as_str())?;
+            Some((name, before, key.section.as_str()))
+        })
+    }
+}
+
+impl std::ops::Deref for Table {
+    type Target = [Key];
+    fn deref(&self) -> &[Key] {
+        &self.0
+    }
+}
+
+/// A key that is always there.
+struct Entry {
+    section: &'static str,
+    name: &'static str,
+    meaning: &'static str,
+    short: &'static [&'static str],
+    change: Change,
+    field: Field<Config>,
+}
+
+impl Entry {
+    fn key(&self) -> Key {
+        Key {
+            section: self.section.to_owned(),
+            name: self.name,
+            meaning: self.meaning,
+            short: self.short,
+            change: self.change,
+            field: Place::Config(self.field),
+        }
+    }
+}
+
 /// One entry of the table.
 macro_rules! key {
-    ($section:literal, $name:literal, $($field:ident $([$index:literal])?).+: $kind:ty, $change:ident, $short:expr, $meaning:literal) => {
-        Key {
+    ($section:literal, $name:literal, $($field:ident).+: $kind:ty, $change:ident, $short:expr, $meaning:literal) => {
+        Entry {
             section: $section,
             name: $name,
             meaning: $meaning,
             short: &$short,
             change: Change::$change,
-            read: |config, raw| {
-                config.$($field $([$index])?).+ = <$kind as Kind>::read(raw)?;
-                Ok(())
-            },
-            show: |config| <$kind as Kind>::show(&config.$($field $([$index])?).+),
-            copy: |from, to| to.$($field $([$index])?).+.clone_from(&from.$($field $([$index])?).+),
-            same: |a, b| a.$($field $([$index])?).+ == b.$($field $([$index])?).+,
+            field: field!($($field).+: $kind),
         }
     };
 }
 
-/// All keys, in the order of the example file.
-pub static KEYS: &[Key] = &[
+/// The keys that are always there, in the order of the example file.
+static KEYS: &[Entry] = &[
     key!("server", "socket_path", server.socket_path: Path, Restart, ["DAEMON_SOCKET_PATH"],
             "Unix socket (SOCK_SEQPACKET) on which Apache hands connections over. At most 107 bytes."),
     key!("server", "stream_socket_path", server.stream_socket_path: OptionalPath, Restart, [],
@@ -114,27 +318,17 @@ pub static KEYS: &[Key] = &[
     key!("server", "half_close", server.half_close: OneOf<_>, Live, [],
             "A client that closes its sending side has \"gone\", as a browser has, or is to \"keep\" its stream."),
     key!("backend", "provider", backend.provider: Text, Restart, [],
-            "What answers: \"mock\" says the prompt back, \"typing\" does so as a human types, \"openai\" asks an API."),
+            "What answers: \"mock\" says the prompt back, \"typing\" does so as a human types, others ask an API (below)."),
     key!("backend", "default_model", backend.default_model: Text, Live, [],
-            "Model of requests that name none."),
+            "Model of requests that name none, where the backend has no model of its own."),
     key!("backend", "timeout_secs", backend.timeout: Seconds, Live, [],
             "How long a backend may be silent, before its answer and within."),
     key!("backend", "connect_timeout_secs", backend.connect_timeout: Seconds, Restart, [],
             "How long a new connection to an API may take, TLS included."),
     key!("backend", "token_delay_ms", backend.token_delay: Milliseconds, Live, ["DAEMON_TOKEN_DELAY_MS"],
             "Mock and typing: milliseconds between two tokens."),
-    key!("backend.openai", "api_base", backend.profiles[0].api_base: Url, Restart, ["OPENAI_API_BASE"],
-            "URL of the API, before /chat/completions."),
-    key!("backend.openai", "api_key", backend.profiles[0].api_key: SecretText, Restart, ["OPENAI_API_KEY"],
-            "Key of the API. Better in the environment, where no file's permissions have to protect it."),
-    key!("backend.openai", "http2_enabled", backend.profiles[0].http2_enabled: Boolean, Restart, ["OPENAI_HTTP2_ENABLED"],
-            "Whether many streams share one connection to the API."),
-    key!("backend.openai", "pool_max_idle_per_host", backend.profiles[0].pool_max_idle_per_host: Count, Restart, [],
-            "Connections to the API that are kept for the next request."),
-    key!("backend.openai", "insecure_ssl", backend.profiles[0].insecure_ssl: Boolean, Restart, [],
-            "Takes any certificate of the API. For tests only."),
     key!("sse", "format", sse.format: OneOf<_>, Live, [],
-            "Data of an event for requests that name no format: \"text\", or \"json\" for {\"content\":\"...\"}."),
+            "Events of requests that name no format: \"text\", \"json\" for {\"content\":\"...\"}, \"raw\" as the backend's."),
     key!("metrics", "enabled", metrics.enabled: Boolean, Restart, [],
             "Whether /metrics, /healthz and /readyz are served."),
     key!("metrics", "listen_addr", metrics.listen_addr: Address, Restart, ["DAEMON_METRICS_ADDR"],
@@ -149,12 +343,6 @@ pub static KEYS: &[Key] = &[
             "Lines of the access log: Apache's \"combined\" with more behind it, or \"json\"."),
 ];
 
-/// The key of this full name.
-#[must_use]
-pub fn find(path: &str) -> Option<usize> {
-    KEYS.iter().position(|key| key.path() == path)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -167,11 +355,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_makes_a_key_panic(text in "\\PC{0,30}") {
-            for key in KEYS {
+            for key in Table::built_in().iter() {
                 let mut config = Config::default();
-                if (key.read)(&mut config, &Raw::Untyped(text.clone())).is_ok() {
+                if key.read(&mut config, &Raw::Untyped(text.clone())).is_ok() {
                     // And what was taken is shown as TOML that is taken again.
-                    let shown = format!("[{}]\n{} = {}", key.section, key.name, (key.show)(&config));
+                    let shown = format!("[{}]\n{} = {}", key.section, key.name, key.show(&config));
                     prop_assert!(file::parse(Path::new("x"), &shown).is_ok(), "{shown}");
                 }
             }

@@ -1,10 +1,9 @@
 //! The kinds of values: how each is read from a source, and shown as TOML. Times are in [`super::times`],
-//! those with a word for each value in [`super::words`].
+//! those with a word for each value in [`super::words`], those that only APIs have in [`super::api_kinds`].
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::Secret;
 use super::settings::AccessLog;
 
 /// A value as a source has it.
@@ -20,6 +19,8 @@ pub enum Raw {
     Float(String),
     /// A boolean of TOML.
     Boolean(bool),
+    /// A table of TOML: names and values, in its order.
+    Table(Vec<(String, Raw)>),
     /// Anything else: the name of its type.
     Other(&'static str),
 }
@@ -55,10 +56,6 @@ pub trait Kind {
 
 /// A string with something in it.
 pub enum Text {}
-/// A string that may be empty.
-pub enum SecretText {}
-/// A URL, `http` or `https`.
-pub enum Url {}
 /// A path.
 pub enum Path {}
 /// A path; the empty string is none.
@@ -99,33 +96,6 @@ impl Kind for OptionalText {
     }
     fn show(value: &Self::Value) -> String {
         quoted(value.as_deref().unwrap_or_default())
-    }
-}
-
-impl Kind for SecretText {
-    type Value = Secret;
-    fn read(raw: &Raw) -> Result<Secret, String> {
-        // It becomes a header field's value.
-        let visible = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        let text = raw.text().filter(visible).ok_or("a string of visible ASCII characters without spaces")?;
-        Ok(Secret::new(text.to_owned()))
-    }
-    fn show(value: &Secret) -> String {
-        quoted(&value.to_string())
-    }
-}
-
-impl Kind for Url {
-    type Value = String;
-    fn read(raw: &Raw) -> Result<String, String> {
-        let url = |text: &&str| {
-            let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
-        };
-        Ok(raw.text().filter(url).ok_or("a URL that begins with http:// or https://")?.to_owned())
-    }
-    fn show(value: &String) -> String {
-        quoted(value)
     }
 }
 

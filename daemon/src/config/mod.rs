@@ -3,18 +3,25 @@
 //! | what | where |
 //! |---|---|
 //! | the settings, as the rest of the daemon uses them | [`settings`] |
-//! | the table of keys: names, meaning, how each is read and shown | [`keys`], [`kinds`], [`times`], [`words`] |
-//! | flags over environment over file over defaults | [`sources`], [`file`], [`environment`] |
+//! | the APIs by name, `[backend.NAME]` | [`profile`] |
+//! | the table of keys: names, meaning, how each is read and shown | [`keys`], `profile_keys`, [`kinds`], [`api_kinds`], [`times`], [`words`] |
+//! | flags over environment over file over defaults | [`sources`], [`file`], [`environment`], [`key_file`] |
+//! | what is wrong, or worth a warning, only together | `check` |
 //! | what an operator reads: `--check-config`, `config example` | [`report`], [`example`] |
 //!
-//! A new setting is a field in [`settings`] and an entry in [`keys`]; everything else follows from these two.
+//! A new setting is a field in [`settings`] and an entry in [`keys`], or a field in [`profile`] and an entry in
+//! `profile_keys`; everything else follows from these two.
 
+pub mod api_kinds;
+mod check;
 pub mod environment;
 pub mod example;
 pub mod file;
+pub mod key_file;
 pub mod keys;
 pub mod kinds;
 pub mod profile;
+mod profile_keys;
 pub mod report;
 pub mod secret;
 pub mod settings;

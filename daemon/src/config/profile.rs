@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::Secret;
+use super::words::Words;
 
 /// An API that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +104,12 @@ pub const BUILT_IN: [(&str, DialectName); 3] = [
 pub const WITHOUT_API: [&str; 2] = ["mock", "typing"];
 
 impl DialectName {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, known)| *known == self).map_or("", |(word, _)| word)
+    }
+
     /// The API of the one who made the dialect; none for [`DialectName::Sse`].
     #[must_use]
     pub fn home(self) -> &'static str {
@@ -137,6 +144,18 @@ impl Profile {
             pool_max_idle_per_host: 100,
             idle_timeout: Duration::from_secs(90),
             insecure_ssl: false,
+        }
+    }
+
+    /// Brings the URL into one form: without a slash at the end, and for Anthropic with the `/v1` that its own
+    /// clients put between base and path.
+    pub(super) fn tidy(&mut self) {
+        if self.dialect == DialectName::Sse {
+            return;
+        }
+        self.api_base.truncate(self.api_base.trim_end_matches('/').len());
+        if self.dialect == DialectName::Anthropic && !self.api_base.ends_with("/v1") {
+            self.api_base += "/v1";
         }
     }
 

@@ -91,6 +91,10 @@ impl Backend {
         self.profiles.iter().find(|profile| profile.name == name)
     }
 
+    pub(super) fn profile_mut(&mut self, name: &str) -> Option<&mut Profile> {
+        self.profiles.iter_mut().find(|profile| profile.name == name)
+    }
+
     /// What requests and `backend.provider` can name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         WITHOUT_API.into_iter().chain(self.profiles.iter().map(|profile| profile.name.as_str()))

@@ -42,19 +42,23 @@ impl Words for AccessLogFormat {
 impl<T: Words> Kind for OneOf<T> {
     type Value = T;
     fn read(raw: &Raw) -> Result<T, String> {
-        let names = || T::WORDS.iter().map(|(word, _)| *word);
         let given = raw.text().unwrap_or_default();
-        if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == given) {
-            return Ok(*value);
+        match T::WORDS.iter().find(|(word, _)| *word == given) {
+            Some((_, value)) => Ok(*value),
+            None => Err(expected(given, T::WORDS.iter().map(|(word, _)| *word))),
         }
-        let mut words = names().map(quoted).collect::<Vec<_>>().join(" or ");
-        if let Some(word) = nearest(given, names()) {
-            words += &format!("; did you mean {word:?}?");
-        }
-        Err(words)
     }
     fn show(value: &T) -> String {
         let word = T::WORDS.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word);
         quoted(word)
     }
+}
+
+/// What a value has to be that is none of `words`.
+pub(super) fn expected<'a>(given: &str, words: impl Iterator<Item = &'a str> + Clone) -> String {
+    let mut expected = words.clone().map(quoted).collect::<Vec<_>>().join(" or ");
+    if let Some(word) = nearest(given, words) {
+        expected += &format!("; did you mean {word:?}?");
+    }
+    expected
 }
