@@ -8,13 +8,20 @@ use std::path::Path;
 use anyhow::Result;
 use bench::relay::options::Options;
 use bench::relay::section::{self, Section};
-use bench::relay::{burst, paced};
+use bench::relay::{burst, calls, many, paced};
 use e2e::build_dir;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 type Measurement = fn(&Options, &Path) -> Result<Section>;
 
-const MEASUREMENTS: [(&str, Measurement); 2] = [("paced", paced::measure), ("burst", burst::measure)];
+const MEASUREMENTS: [(&str, Measurement); 6] = [
+    ("paced", paced::measure),
+    ("burst", burst::measure),
+    ("calls", calls::measure),
+    ("memory", many::memory),
+    ("limit", many::limit),
+    ("all", many::all),
+];
 
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;

@@ -4,8 +4,10 @@
 //! and returns a [`section`], of which the report is made.
 
 pub mod burst;
+pub mod calls;
 pub mod daemon;
 pub mod load;
+pub mod many;
 pub mod mock;
 pub mod options;
 pub mod paced;

@@ -13,7 +13,7 @@ use super::clients::{self, Clients, hand_off, tcp_pair};
 use super::process::{Daemon, Process, sibling};
 
 /// New streams a second while streams pile up.
-const NEW_PER_SECOND: u32 = 1500;
+pub const NEW_PER_SECOND: u32 = 1500;
 
 /// Streams of the paced measurements, and of the floor.
 pub const PACED_STREAMS: usize = 500;

@@ -42,9 +42,21 @@ impl Process {
     /// # Errors
     /// When the process has ended.
     pub fn resident_kib(&self) -> Result<f64> {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most that was in use, in KiB.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn peak_kib(&self) -> Result<f64> {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, name: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")).context("no such line")?;
         Ok(kib.trim().parse()?)
     }
 
