@@ -36,6 +36,7 @@ mod a_string {
     fn has_nine_kinds_of_escapes() {
         assert_eq!(text(r#""\"\\\/\b\f\n\r\t\u0041""#), Ok(Some("\"\\/\u{8}\u{c}\n\r\tA".into())));
         assert_eq!(text(r#""\u00e9\u20AC\ud83d\uDE00""#), Ok(Some("\u{e9}\u{20ac}\u{1f600}".into())));
+        assert_eq!(text(r#""\uD800\uDC00\uDBFF\uDFFF""#), Ok(Some("\u{10000}\u{10ffff}".into())));
     }
 
     #[test]
@@ -53,6 +54,7 @@ mod a_string {
         assert_eq!(text(r#""\ud83d\ud83d\ude00""#), Ok(Some("\u{fffd}\u{1f600}".into())));
         assert_eq!(text(r#""\ud83d\n""#), Ok(Some("\u{fffd}\n".into())));
         assert_eq!(text(r#""\ud83d\u0041""#), Ok(Some("\u{fffd}A".into())));
+        assert_eq!(text(r#""\ud83d\ue000""#), Ok(Some("\u{fffd}\u{e000}".into())));
     }
 
     #[test]
@@ -126,6 +128,7 @@ mod an_object {
         for wrong in [
             "{",
             "{,}",
+            "{,\"a\":1}",
             "{\"a\":1,}",
             "{\"a\":1 \"b\":2}",
             "{\"a\"}",
@@ -172,9 +175,21 @@ mod an_array {
 
     #[test]
     fn has_elements_and_commas_between_and_nothing_behind() {
-        for wrong in
-            ["[", "[,]", "[1,]", "[1 2]", "[1}", "[1]]", "[1", "[1,", "[\"a\" \"b\"]", "[:]", "[1:2]", "[\"a"]
-        {
+        for wrong in [
+            "[",
+            "[,]",
+            "[,1]",
+            "[1,]",
+            "[1 2]",
+            "[1}",
+            "[1]]",
+            "[1",
+            "[1,",
+            "[\"a\" \"b\"]",
+            "[:]",
+            "[1:2]",
+            "[\"a",
+        ] {
             assert!(elements(wrong).is_err(), "{wrong}");
         }
     }
