@@ -8,19 +8,20 @@ use std::path::Path;
 use anyhow::Result;
 use bench::relay::options::Options;
 use bench::relay::section::{self, Section};
-use bench::relay::{burst, calls, many, paced};
+use bench::relay::{burst, calls, instead, many, paced};
 use e2e::build_dir;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 type Measurement = fn(&Options, &Path) -> Result<Section>;
 
-const MEASUREMENTS: [(&str, Measurement); 6] = [
+const MEASUREMENTS: [(&str, Measurement); 7] = [
     ("paced", paced::measure),
     ("burst", burst::measure),
     ("calls", calls::measure),
     ("memory", many::memory),
     ("limit", many::limit),
     ("all", many::all),
+    ("instead", instead::measure),
 ];
 
 fn main() -> Result<()> {

@@ -35,6 +35,7 @@ pub struct Load<'a> {
     /// For connections that are handed off.
     listener: TcpListener,
     wanted: Option<Vec<u8>>,
+    made_before: usize,
 }
 
 /// A client's connection; and the server's end of it, which is to be handed off.
@@ -47,7 +48,12 @@ impl<'a> Load<'a> {
     /// Those of bind(2).
     pub fn relayed(daemon: &'a Daemon, mock: &Mock) -> Result<Self> {
         let wanted = Some(mock.relayed());
-        Ok(Self { way: Way::HandOff(&daemon.socket), listener: clients::listener()?, wanted })
+        Ok(Self {
+            way: Way::HandOff(&daemon.socket),
+            listener: clients::listener()?,
+            wanted,
+            made_before: MADE_BEFORE,
+        })
     }
 
     /// Streams of the server at `address`, for each of which this request is sent.
@@ -55,15 +61,28 @@ impl<'a> Load<'a> {
     /// # Errors
     /// Those of bind(2).
     pub fn asked(address: SocketAddr, request: &'a [u8]) -> Result<Self> {
-        Ok(Self { way: Way::Ask(address, request), listener: clients::listener()?, wanted: None })
+        Ok(Self {
+            way: Way::Ask(address, request),
+            listener: clients::listener()?,
+            wanted: None,
+            made_before: MADE_BEFORE,
+        })
     }
 
-    /// Asks for `streams` streams, `per_second` new ones a second, and reads meanwhile. The connections exist before.
+    /// Each connection is made when its stream is asked for.
+    #[must_use]
+    pub fn connecting_late(mut self) -> Self {
+        self.made_before = 0;
+        self
+    }
+
+    /// Asks for `streams` streams, `per_second` new ones a second, and reads meanwhile. The connections exist before, unless
+    /// they are too many.
     ///
     /// # Errors
     /// When a connection or a handoff fails.
     pub fn pile_up(&self, streams: usize, per_second: u32) -> Result<Clients> {
-        let mut before: VecDeque<Connection> = match streams <= MADE_BEFORE {
+        let mut before: VecDeque<Connection> = match streams <= self.made_before {
             true => (0..streams).map(|_| self.connect()).collect::<Result<_>>()?,
             false => VecDeque::new(),
         };

@@ -10,7 +10,7 @@ use super::load::Load;
 use super::mock::{Mock, STREAMS_PER_CONNECTION};
 use super::options::Options;
 use super::samples::{Number, Samples};
-use super::section::{Figure, Plot, Section};
+use super::section::{Figure, Section};
 use crate::streams::measure::{NEW_PER_SECOND, Percentiles};
 
 /// Milliseconds between two events of a stream.
@@ -126,7 +126,7 @@ pub fn all(options: &Options, directory: &Path) -> Result<Section> {
         "KB RSS at the most",
         "CPU-s per million events",
     ]);
-    for (index, program) in options.daemons.iter().enumerate() {
+    for program in &options.daemons {
         let mock = Mock::start(ALL_EVENTS, INTERVAL_MS)?;
         let daemon = program.start(directory, &mock)?;
         let before = daemon.process.cpu_seconds();
@@ -139,9 +139,6 @@ pub fn all(options: &Options, directory: &Path) -> Result<Section> {
         let (p50, p99, cpu) = (Number(p50_ms), Number(p99_ms), Number(cpu));
         section.row(&[&program.label, &wrong, &p50, &p99, &Number(memory), &cpu]);
         section.expect_none(wrong, "streams are not complete");
-        if index == 0 {
-            section.bar(Plot::AtOnce, "handoff to the daemon", ALL as f64);
-        }
     }
     Ok(section)
 }
