@@ -1,4 +1,4 @@
-//! Where a string or a value ends.
+//! Where a string or a value ends. Inlined, since most strings and values are a few bytes long.
 
 use memchr::memchr2;
 
@@ -20,30 +20,14 @@ pub(crate) struct Quoted<'a> {
 pub(crate) fn string(text: &[u8]) -> Result<Quoted<'_>, Malformed> {
     let mut at = 0;
     loop {
-        let end = at + quote_or_backslash(text.get(at..).ok_or(CUT_SHORT)?).ok_or(CUT_SHORT)?;
+        let rest = text.get(at..).ok_or(CUT_SHORT)?;
+        let end = at + memchr2(b'"', b'\\', rest).ok_or(CUT_SHORT)?;
         if text[end] == b'"' {
             return Ok(Quoted { inside: &text[..end], escaped: at > 0, behind: &text[end + 1..] });
         }
         // Behind the backslash and what it escapes.
         at = end + 2;
     }
-}
-
-/// The first `"` or `\`. Most strings are short: a few words by hand cost less than a call.
-#[inline(always)]
-fn quote_or_backslash(text: &[u8]) -> Option<usize> {
-    const BY_HAND: usize = 32;
-    let mut at = 0;
-    while at < BY_HAND
-        && let Some(word) = word(&text[at..])
-    {
-        let found = word.bytes_equal(b'"') | word.bytes_equal(b'\\');
-        if found != 0 {
-            return Some(at + first(found));
-        }
-        at += 8;
-    }
-    memchr2(b'"', b'\\', &text[at..]).map(|found| at + found)
 }
 
 /// Cuts the value at the beginning of the text from what stands behind it. There is no whitespace before it.
@@ -72,14 +56,7 @@ fn container(text: &[u8]) -> Result<&[u8], Malformed> {
     while let Some(byte) = text.get(at) {
         at += 1;
         match byte {
-            b'"' => loop {
-                let end = at + quote_or_backslash(text.get(at..).ok_or(CUT_SHORT)?).ok_or(CUT_SHORT)?;
-                if text[end] == b'"' {
-                    at = end + 1;
-                    break;
-                }
-                at = end + 2;
-            },
+            b'"' => at = text.len() - string(&text[at..])?.behind.len(),
             b'{' | b'[' => depth += 1,
             b'}' | b']' => {
                 depth -= 1;
@@ -91,28 +68,6 @@ fn container(text: &[u8]) -> Result<&[u8], Malformed> {
         }
     }
     Err(CUT_SHORT)
-}
-
-/// Eight bytes of text, the first of them lowest.
-#[derive(Clone, Copy)]
-struct Word(u64);
-
-fn word(text: &[u8]) -> Option<Word> {
-    text.first_chunk().map(|bytes| Word(u64::from_le_bytes(*bytes)))
-}
-
-impl Word {
-    /// The highest bit of each byte that is `byte`. Bytes above the first of them may be wrong.
-    fn bytes_equal(self, byte: u8) -> u64 {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        let difference = self.0 ^ (ONES * u64::from(byte));
-        difference.wrapping_sub(ONES) & !difference & (ONES << 7)
-    }
-}
-
-/// Which byte has the lowest of these bits.
-fn first(bits: u64) -> usize {
-    bits.trailing_zeros() as usize / 8
 }
 
 /// The text from its first byte that is not whitespace on.
