@@ -96,12 +96,22 @@ struct Waiter {
     answer: oneshot::Sender<Result<Lease, SendError>>,
 }
 
+/// A waiter, and what it waited for.
+type Served = (oneshot::Sender<Result<Lease, SendError>>, Lease);
+
+fn deliver(served: Vec<Served>) {
+    for (answer, lease) in served {
+        // A waiter that has just left lets go of its lease, which makes it another's.
+        let _ = answer.send(Ok(lease));
+    }
+}
+
 /// Which connections will do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Want {
     Any,
-    /// Not this HTTP/2 connection, which refused the request.
-    Other(u64),
+    /// None of these HTTP/2 connections, which refused the request.
+    Other([u64; MOVES]),
     /// None that was idle: the last one was stale.
     New,
 }
@@ -153,6 +163,7 @@ impl Pool {
     ) -> Result<http::Response<Body>, SendError> {
         let outgoing = self.dialler.origin.outgoing(request)?;
         let mut want = Want::Any;
+        let mut refused = [0; MOVES];
         let mut moves = 0;
         loop {
             let failure = match self.lease(want).await? {
@@ -161,7 +172,10 @@ impl Pool {
                     match http2::exchange(slot, sender, &outgoing).await {
                         Ok(response) => return Ok(response),
                         Err(failure) => {
-                            want = Want::Other(id);
+                            if let Some(place) = refused.get_mut(moves) {
+                                *place = id;
+                            }
+                            want = Want::Other(refused);
                             failure
                         }
                     }
@@ -254,14 +268,19 @@ impl Pool {
         }
     }
 
-    /// Answers waiters with what there is, and lets go of the lock before any of them is woken.
+    /// Answers waiters with the room that has come up. The lock is let go before any of them is woken.
     fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let served = state.serve(self.settings());
         drop(state);
-        for (answer, lease) in served {
-            // A lease that its waiter does not take any more is given on by being dropped.
-            let _ = answer.send(Ok(lease));
-        }
+        deliver(served);
+    }
+
+    /// The same, and dials for those who are left.
+    fn serve_or_dial(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let served = state.serve(self.settings());
+        self.dial_enough(&mut state);
+        drop(state);
+        deliver(served);
     }
 
     /// An HTTP/2 stream is over.
@@ -286,8 +305,7 @@ impl Pool {
         if let Some(entry) = state.entry(id) {
             entry.limit = limit;
         }
-        self.dial_enough(&mut state);
-        self.serve(state);
+        self.serve_or_dial(state);
     }
 
     /// An HTTP/2 connection has ended.
@@ -338,9 +356,7 @@ impl Pool {
                     .then(|| state.idle.remove(0).connection);
                 self.sweep_later(&mut state);
                 drop(state);
-                for (answer, lease) in served {
-                    let _ = answer.send(Ok(lease));
-                }
+                deliver(served);
                 surplus
             }
         };
@@ -409,7 +425,7 @@ impl State {
         loop {
             let has_room = |entry: &Entry| {
                 entry.active < entry.limit.min(settings.streams_per_connection.max(1))
-                    && want != Want::Other(entry.id)
+                    && !matches!(want, Want::Other(refused) if refused.contains(&entry.id))
             };
             let candidates = self.connections.iter().enumerate().filter(|(_, entry)| has_room(entry));
             let Some((busiest, _)) = candidates.max_by_key(|(_, entry)| entry.active) else { break };
@@ -434,7 +450,7 @@ impl State {
     }
 
     /// Takes room for the waiters, the longest waiting first.
-    fn serve(&mut self, settings: &Settings) -> Vec<(oneshot::Sender<Result<Lease, SendError>>, Lease)> {
+    fn serve(&mut self, settings: &Settings) -> Vec<Served> {
         let mut served = Vec::new();
         let mut from = 0;
         while let Some((&ticket, waiter)) = self.waiters.range(from..).next() {
@@ -525,8 +541,7 @@ impl Dial {
                     active: 0,
                     idle_since: Instant::now(),
                 });
-                pool.dial_enough(&mut state);
-                pool.serve(state);
+                pool.serve_or_dial(state);
             }
             Fresh::Http1(fresh) => {
                 let Fresh1 { sender, connection, traffic } = *fresh;

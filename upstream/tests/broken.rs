@@ -50,7 +50,7 @@ async fn a_peer_that_answers_no_ping_is_gone() {
     };
     assert!(body.to_string().contains("PING") && head.to_string().contains("PING"), "{body} / {head}");
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    assert_eq!(peer.connections_total(), 1);
+    assert_eq!(peer.connections_total(), 1, "{:?} {body} {head}", api.figures());
     assert!(peer.until(|peer| peer.connections() == 0).await);
 }
 
@@ -138,7 +138,12 @@ async fn a_body_that_is_finished_is_not_reset() {
             answer.into_body().finish();
             until(&api, |figures| figures.streams == 0).await;
         }
-        assert_eq!((mock.completed(), mock.cancelled(), mock.connections_total()), (3, 0, 1));
+        assert_eq!(
+            (mock.completed(), mock.cancelled(), mock.connections_total()),
+            (3, 0, 1),
+            "{:?}",
+            api.figures()
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{read, send, settings};
 use http::Version;
+use mock_llm::frames::{Peer, Script};
 use mock_llm::{MockLlm, Settings as MockSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -91,8 +92,9 @@ async fn a_file_without_certificates_is_refused() {
 
 #[tokio::test]
 async fn a_peer_without_tls_is_an_error() {
-    let mock = MockLlm::start(MockSettings::default()).await.unwrap();
-    let base = format!("https://{}", mock.address());
+    // Says something that is no ServerHello.
+    let peer = Peer::start([Script::new()]).await.unwrap();
+    let base = format!("https://{}", peer.address());
     let upstream = Upstream::new(Settings { insecure_ssl: true, ..settings(&base) }).unwrap();
     let error = send(&upstream, "").await.unwrap_err();
     assert!(matches!(error, SendError::Tls { .. }), "{error}");
