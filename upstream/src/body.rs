@@ -18,7 +18,8 @@ const REST_TIME: Duration = Duration::from_secs(2);
 pub struct Body(Inner);
 
 enum Inner {
-    Http1(http1::Answer),
+    /// Boxed: a connection to itself costs more than this.
+    Http1(Box<http1::Answer>),
     Http2(http2::Answer),
     Ended,
 }
@@ -35,7 +36,7 @@ impl std::fmt::Debug for Inner {
 
 impl Body {
     pub(crate) fn http1(answer: http1::Answer) -> Self {
-        Self(Inner::Http1(answer))
+        Self(Inner::Http1(Box::new(answer)))
     }
 
     pub(crate) fn http2(answer: http2::Answer) -> Self {

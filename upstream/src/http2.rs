@@ -16,9 +16,9 @@ use tokio::time::{Instant, Sleep};
 use crate::body::Body;
 use crate::dial::Dialler;
 use crate::error::{Failure, with_causes};
+use crate::ledger::Slot;
 use crate::link::{Link, Traffic, Wire};
 use crate::origin::Outgoing;
-use crate::pool::Slot;
 use crate::{BodyError, SendError, Settings};
 
 /// The limit of streams before the peer's first SETTINGS: a number that these cannot hold. (Without a limit in them,
@@ -131,16 +131,16 @@ impl Driver {
             return None;
         }
         self.pinged = false;
-        let state = self.link.pool.check(self.link.id);
-        if heard || !state.has_streams {
-            return Some(state.next_check);
+        let found = self.link.pool.check(self.link.id);
+        if heard || !found.has_streams {
+            return Some(found.next_check);
         }
         if let Some(pings) = &mut self.pings {
             // An answer that was too late for the last PING is in the way of the next.
             let _ = pings.poll_pong(context);
             self.pinged = pings.send_ping(Ping::opaque()).is_ok();
         }
-        Some(if self.pinged { settings.ping_timeout } else { state.next_check })
+        Some(if self.pinged { settings.ping_timeout } else { found.next_check })
     }
 }
 
@@ -266,8 +266,8 @@ impl Answer {
         }
     }
 
-    /// Opens the window again. h2 writes a WINDOW_UPDATE for half a window only, so that telling it of each token
-    /// would be locks for nothing: an eighth is enough.
+    /// Opens the window again. h2 writes a WINDOW_UPDATE only when it can open it by half of what is left, so that
+    /// telling it of each token would be locks for nothing: an eighth of the window at a time is enough.
     fn release(&mut self, length: usize) {
         // A DATA frame has less than 16 MiB.
         self.unreleased += length as u32;

@@ -20,12 +20,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attempt;
 mod body;
 mod dial;
 mod error;
 mod http1;
 mod http2;
 mod learned;
+mod ledger;
 mod link;
 mod origin;
 mod pool;

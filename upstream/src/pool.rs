@@ -1,35 +1,30 @@
 //! Which request goes on which connection.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2::client::SendRequest;
 use tokio::sync::oneshot;
 
+use crate::attempt::Attempt;
 use crate::body::Body;
-use crate::dial::{Dialler, Fresh};
+use crate::dial::Dialler;
 use crate::error::Failure;
-use crate::http1::{Fresh1, Http1};
-use crate::http2::{Driver, Fresh2};
-use crate::link::Link;
+use crate::http1::Http1;
+use crate::ledger::{Idle, Lease, Ledger, MOVES, Waiter, Want, deliver};
 use crate::{SendError, Settings, SetupError, http1, http2};
-
-/// How often a request is moved to another connection.
-const MOVES: usize = 3;
 
 /// All connections to one origin.
 pub(crate) struct Pool {
     pub(crate) dialler: Dialler,
-    state: Mutex<State>,
-    open: AtomicUsize,
+    ledger: Mutex<Ledger>,
+    pub(crate) open: AtomicUsize,
     dials: AtomicU64,
-    dial_failures: AtomicU64,
+    pub(crate) dial_failures: AtomicU64,
     retries: AtomicU64,
 }
 
@@ -50,93 +45,6 @@ pub struct Figures {
     pub retries: u64,
 }
 
-#[derive(Default)]
-struct State {
-    /// HTTP/2, by growing id.
-    connections: Vec<Entry>,
-    /// HTTP/1.1, the longest idle one first.
-    idle: Vec<Idle>,
-    /// In the order in which they came.
-    waiters: BTreeMap<u64, Waiter>,
-    /// Connections that are being dialled.
-    dialling: usize,
-    /// How many streams a new connection is expected to take, from the last one that was made.
-    capacity: usize,
-    /// Streams on HTTP/2 connections, also on those that take no new ones.
-    streams: usize,
-    /// HTTP/1.1 connections that are open.
-    http1_open: usize,
-    /// The next connection's id, or the next waiter's.
-    next: u64,
-    /// Nobody sends any more.
-    is_closed: bool,
-    /// Somebody waits for idle connections to grow old.
-    is_swept: bool,
-}
-
-/// An HTTP/2 connection that takes streams.
-struct Entry {
-    id: u64,
-    link: Arc<Link>,
-    sender: SendRequest<Bytes>,
-    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS.
-    limit: usize,
-    active: usize,
-    /// Since when `active` is 0.
-    idle_since: Instant,
-}
-
-struct Idle {
-    connection: Http1,
-    since: Instant,
-}
-
-struct Waiter {
-    want: Want,
-    answer: oneshot::Sender<Result<Lease, SendError>>,
-}
-
-/// A waiter, and what it waited for.
-type Served = (oneshot::Sender<Result<Lease, SendError>>, Lease);
-
-fn deliver(served: Vec<Served>) {
-    for (answer, lease) in served {
-        // A waiter that has just left lets go of its lease, which makes it another's.
-        let _ = answer.send(Ok(lease));
-    }
-}
-
-/// Which connections will do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
-    Any,
-    /// None of these HTTP/2 connections, which refused the request.
-    Other([u64; MOVES]),
-    /// None that was idle: the last one was stale.
-    New,
-}
-
-/// The right to send one request.
-enum Lease {
-    Http1(Http1),
-    Http2(Slot, SendRequest<Bytes>),
-}
-
-/// A stream's place on an HTTP/2 connection; given to a waiter when dropped.
-pub(crate) struct Slot(Arc<Link>);
-
-impl Slot {
-    pub(crate) fn link(&self) -> &Link {
-        &self.0
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.pool.release(self.0.id);
-    }
-}
-
 /// What a connection's driver wants to know.
 pub(crate) struct Check {
     pub(crate) has_streams: bool,
@@ -148,7 +56,7 @@ impl Pool {
         let dialler = Dialler::new(settings)?;
         Ok(Arc::new(Self {
             dialler,
-            state: Mutex::default(),
+            ledger: Mutex::default(),
             open: AtomicUsize::new(0),
             dials: AtomicU64::new(0),
             dial_failures: AtomicU64::new(0),
@@ -207,8 +115,8 @@ impl Pool {
 
     pub(crate) fn figures(&self) -> Figures {
         let (streams, waiting) = {
-            let state = self.lock();
-            (state.streams + state.http1_open.saturating_sub(state.idle.len()), state.waiters.len())
+            let ledger = self.lock();
+            (ledger.streams + ledger.http1_open.saturating_sub(ledger.idle.len()), ledger.waiters.len())
         };
         Figures {
             connections: self.open.load(Ordering::Relaxed),
@@ -223,89 +131,89 @@ impl Pool {
     /// Closes what is idle; what is busy is closed after its last stream.
     pub(crate) fn close(&self) {
         let (connections, idle) = {
-            let mut state = self.lock();
-            state.is_closed = true;
-            (std::mem::take(&mut state.connections), std::mem::take(&mut state.idle))
+            let mut ledger = self.lock();
+            ledger.is_closed = true;
+            (std::mem::take(&mut ledger.connections), std::mem::take(&mut ledger.idle))
         };
         drop((connections, idle));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.dialler.settings
     }
 
     /// The right to send, now if there is room, or when a connection has been dialled, or room has come up before.
     async fn lease(self: &Arc<Self>, want: Want) -> Result<Lease, SendError> {
         let waiting = {
-            let mut state = self.lock();
-            if let Some(lease) = state.take(self.settings(), want) {
+            let mut ledger = self.lock();
+            if let Some(lease) = ledger.take(self.settings(), want) {
                 return Ok(lease);
             }
             let (answer, answered) = oneshot::channel();
-            let ticket = state.number();
-            state.waiters.insert(ticket, Waiter { want, answer });
-            self.dial_enough(&mut state);
+            let ticket = ledger.number();
+            ledger.waiters.insert(ticket, Waiter { want, answer });
+            self.dial_enough(&mut ledger);
             Waiting { pool: self, ticket, answered }
         };
         waiting.await
     }
 
     /// Dials as many connections as the waiters need. A dial is nobody's: it goes on when its waiter leaves.
-    fn dial_enough(self: &Arc<Self>, state: &mut State) {
+    pub(crate) fn dial_enough(self: &Arc<Self>, ledger: &mut Ledger) {
         if !self.dialler.hopes_for_http2() {
-            state.capacity = 1;
-        } else if state.capacity == 0 {
-            state.capacity = self.settings().streams_per_connection.max(1);
+            ledger.capacity = 1;
+        } else if ledger.capacity == 0 {
+            ledger.capacity = self.settings().streams_per_connection.max(1);
         }
-        while state.dialling * state.capacity < state.waiters.len() {
-            state.dialling += 1;
+        while ledger.dialling * ledger.capacity < ledger.waiters.len() {
+            ledger.dialling += 1;
             self.dials.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(Dial { pool: Arc::clone(self), is_over: false }.run());
+            tokio::spawn(Attempt::new(Arc::clone(self)).run());
         }
     }
 
     /// Answers waiters with the room that has come up. The lock is let go before any of them is woken.
-    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let served = state.serve(self.settings());
-        drop(state);
+    fn serve(self: &Arc<Self>, mut ledger: MutexGuard<'_, Ledger>) {
+        let served = ledger.serve(self.settings());
+        drop(ledger);
         deliver(served);
     }
 
     /// The same, and dials for those who are left.
-    fn serve_or_dial(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let served = state.serve(self.settings());
-        self.dial_enough(&mut state);
-        drop(state);
+    pub(crate) fn serve_or_dial(self: &Arc<Self>, mut ledger: MutexGuard<'_, Ledger>) {
+        let served = ledger.serve(self.settings());
+        self.dial_enough(&mut ledger);
+        drop(ledger);
         deliver(served);
     }
 
     /// An HTTP/2 stream is over.
-    fn release(self: &Arc<Self>, id: u64) {
-        let mut state = self.lock();
-        state.streams -= 1;
-        if let Some(entry) = state.entry(id) {
+    pub(crate) fn release(self: &Arc<Self>, id: u64) {
+        let mut ledger = self.lock();
+        ledger.streams -= 1;
+        if let Some(entry) = ledger.entry(id) {
             entry.active -= 1;
             if entry.active == 0 {
                 entry.idle_since = Instant::now();
             }
-            if !state.waiters.is_empty() {
-                self.serve(state);
+            if !ledger.waiters.is_empty() {
+                self.serve(ledger);
             }
         }
     }
 
     /// The peer has sent other SETTINGS.
     pub(crate) fn limit_changed(self: &Arc<Self>, id: u64, limit: usize) {
-        let mut state = self.lock();
-        state.capacity = limit.clamp(1, self.settings().streams_per_connection.max(1));
-        if let Some(entry) = state.entry(id) {
+        let mut ledger = self.lock();
+        ledger.capacity = limit.clamp(1, self.settings().streams_per_connection.max(1));
+        if let Some(entry) = ledger.entry(id) {
             entry.limit = limit;
         }
-        self.serve_or_dial(state);
+        self.serve_or_dial(ledger);
     }
 
     /// An HTTP/2 connection has ended.
@@ -323,8 +231,8 @@ impl Pool {
     /// Whether an HTTP/2 connection has streams; gives it up when it had none for too long.
     pub(crate) fn check(&self, id: u64) -> Check {
         let next_check = self.first_check();
-        let mut state = self.lock();
-        let Some(entry) = state.entry(id) else {
+        let mut ledger = self.lock();
+        let Some(entry) = ledger.entry(id) else {
             // It takes no new streams. Those that it had are still asked after.
             return Check { has_streams: true, next_check };
         };
@@ -334,8 +242,8 @@ impl Pool {
         let left = self.settings().idle_timeout.saturating_sub(entry.idle_since.elapsed());
         if left.is_zero() {
             // h2 says goodbye and closes, since nobody can send on it any more.
-            let entry = state.remove(id);
-            drop(state);
+            let entry = ledger.remove(id);
+            drop(ledger);
             drop(entry);
             return Check { has_streams: false, next_check };
         }
@@ -346,16 +254,16 @@ impl Pool {
     pub(crate) fn put_back(self: &Arc<Self>, mut connection: Http1) {
         connection.mark_idle();
         let surplus = {
-            let mut state = self.lock();
-            if state.is_closed {
+            let mut ledger = self.lock();
+            if ledger.is_closed {
                 Some(connection)
             } else {
-                state.idle.push(Idle { connection, since: Instant::now() });
-                let served = state.serve(self.settings());
-                let surplus = (state.idle.len() > self.settings().pool_max_idle_per_host)
-                    .then(|| state.idle.remove(0).connection);
-                self.sweep_later(&mut state);
-                drop(state);
+                ledger.idle.push(Idle { connection, since: Instant::now() });
+                let served = ledger.serve(self.settings());
+                let surplus = (ledger.idle.len() > self.settings().pool_max_idle_per_host)
+                    .then(|| ledger.idle.remove(0).connection);
+                self.sweep_later(&mut ledger);
+                drop(ledger);
                 deliver(served);
                 surplus
             }
@@ -364,12 +272,12 @@ impl Pool {
     }
 
     /// Sees to it that idle HTTP/1.1 connections are closed in time: one task while there are any.
-    fn sweep_later(self: &Arc<Self>, state: &mut State) {
+    fn sweep_later(self: &Arc<Self>, ledger: &mut Ledger) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if state.is_swept || state.idle.is_empty() {
+        if ledger.is_swept || ledger.idle.is_empty() {
             return;
         }
-        state.is_swept = true;
+        ledger.is_swept = true;
         let pool = Arc::downgrade(self);
         let mut wait = self.settings().idle_timeout;
         runtime.spawn(async move {
@@ -388,85 +296,15 @@ impl Pool {
     fn sweep(&self) -> Option<Duration> {
         let timeout = self.settings().idle_timeout;
         let (old, next) = {
-            let mut state = self.lock();
-            let young = state.idle.partition_point(|idle| idle.since.elapsed() >= timeout);
-            let old: Vec<_> = state.idle.drain(..young).collect();
-            let next = state.idle.first().map(|idle| timeout.saturating_sub(idle.since.elapsed()));
-            state.is_swept = next.is_some();
+            let mut ledger = self.lock();
+            let young = ledger.idle.partition_point(|idle| idle.since.elapsed() >= timeout);
+            let old: Vec<_> = ledger.idle.drain(..young).collect();
+            let next = ledger.idle.first().map(|idle| timeout.saturating_sub(idle.since.elapsed()));
+            ledger.is_swept = next.is_some();
             (old, next)
         };
         drop(old);
         next
-    }
-}
-
-impl State {
-    /// A number that was never given before.
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn position(&self, id: u64) -> Option<usize> {
-        self.connections.binary_search_by_key(&id, |entry| entry.id).ok()
-    }
-
-    fn entry(&mut self, id: u64) -> Option<&mut Entry> {
-        let position = self.position(id)?;
-        self.connections.get_mut(position)
-    }
-
-    fn remove(&mut self, id: u64) -> Option<Entry> {
-        self.position(id).map(|position| self.connections.remove(position))
-    }
-
-    /// Room for one request: on the busiest connection that has some, so that the others can become idle.
-    fn take(&mut self, settings: &Settings, want: Want) -> Option<Lease> {
-        loop {
-            let has_room = |entry: &Entry| {
-                entry.active < entry.limit.min(settings.streams_per_connection.max(1))
-                    && !matches!(want, Want::Other(refused) if refused.contains(&entry.id))
-            };
-            let candidates = self.connections.iter().enumerate().filter(|(_, entry)| has_room(entry));
-            let Some((busiest, _)) = candidates.max_by_key(|(_, entry)| entry.active) else { break };
-            let entry = &mut self.connections[busiest];
-            if http2::is_open(&mut entry.sender) {
-                entry.active += 1;
-                self.streams += 1;
-                return Some(Lease::Http2(Slot(Arc::clone(&entry.link)), entry.sender.clone()));
-            }
-            // It goes away: its streams go on, and no new one begins.
-            self.connections.remove(busiest);
-        }
-        if want == Want::New {
-            return None;
-        }
-        while let Some(Idle { connection, .. }) = self.idle.pop() {
-            if connection.is_ready() {
-                return Some(Lease::Http1(connection));
-            }
-        }
-        None
-    }
-
-    /// Takes room for the waiters, the longest waiting first.
-    fn serve(&mut self, settings: &Settings) -> Vec<Served> {
-        let mut served = Vec::new();
-        let mut from = 0;
-        while let Some((&ticket, waiter)) = self.waiters.range(from..).next() {
-            let want = waiter.want;
-            match self.take(settings, want) {
-                Some(lease) => {
-                    if let Some(waiter) = self.waiters.remove(&ticket) {
-                        served.push((waiter.answer, lease));
-                    }
-                }
-                None if want == Want::Any => break,
-                None => {}
-            }
-            from = ticket + 1;
-        }
-        served
     }
 }
 
@@ -493,114 +331,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn interrupted(pool: &Pool) -> SendError {
+pub(crate) fn interrupted(pool: &Pool) -> SendError {
     SendError::Connect { address: pool.dialler.address(), detail: "the attempt was interrupted".into() }
-}
-
-/// A connection that is being made, for whoever waits when it is there.
-struct Dial {
-    pool: Arc<Pool>,
-    is_over: bool,
-}
-
-impl Dial {
-    async fn run(mut self) {
-        match self.pool.dialler.dial().await {
-            Ok(fresh) => self.succeeded(fresh),
-            Err(error) => {
-                tracing::debug!(error = %error, "no connection");
-                self.failed(&error);
-            }
-        }
-    }
-
-    /// Takes the connection in.
-    fn succeeded(&mut self, fresh: Fresh) {
-        self.is_over = true;
-        let pool = &self.pool;
-        let mut state = pool.lock();
-        state.dialling -= 1;
-        if state.is_closed {
-            return;
-        }
-        let id = state.number();
-        let link =
-            |traffic| Arc::new(Link { id, pool: Arc::clone(pool), traffic, silent: AtomicBool::new(false) });
-        pool.open.fetch_add(1, Ordering::Relaxed);
-        match fresh {
-            Fresh::Http2(fresh) => {
-                let Fresh2 { sender, connection, traffic, limit } = *fresh;
-                let link = link(traffic);
-                tokio::spawn(Driver::new(connection, limit, Arc::clone(&link)));
-                state.capacity = limit.min(pool.settings().streams_per_connection.max(1));
-                state.connections.push(Entry {
-                    id,
-                    link,
-                    sender,
-                    limit,
-                    active: 0,
-                    idle_since: Instant::now(),
-                });
-                pool.serve_or_dial(state);
-            }
-            Fresh::Http1(fresh) => {
-                let Fresh1 { sender, connection, traffic } = *fresh;
-                state.capacity = 1;
-                state.http1_open += 1;
-                let open = Open1(Arc::clone(pool));
-                let driver = tokio::spawn(async move {
-                    let _open = open;
-                    // Its exchange has the error.
-                    let _ = connection.await;
-                });
-                let connection = Http1::new(sender, driver.abort_handle(), link(traffic));
-                let waiter = state.waiters.pop_first();
-                pool.dial_enough(&mut state);
-                drop(state);
-                let unwanted = match waiter {
-                    Some((_, waiter)) => waiter.answer.send(Ok(Lease::Http1(connection))).err(),
-                    None => Some(Ok(Lease::Http1(connection))),
-                };
-                if let Some(Ok(Lease::Http1(connection))) = unwanted {
-                    pool.put_back(connection);
-                }
-            }
-        }
-    }
-
-    /// Tells those that the connection was for: all whom no other dial can serve, the longest waiting first.
-    fn failed(&mut self, error: &SendError) {
-        self.is_over = true;
-        self.pool.dial_failures.fetch_add(1, Ordering::Relaxed);
-        let mut failed = Vec::new();
-        {
-            let mut state = self.pool.lock();
-            state.dialling -= 1;
-            while state.waiters.len() > state.dialling * state.capacity {
-                let Some((_, waiter)) = state.waiters.pop_first() else { break };
-                failed.push(waiter.answer);
-            }
-        }
-        for answer in failed {
-            let _ = answer.send(Err(error.clone()));
-        }
-    }
-}
-
-impl Drop for Dial {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.failed(&interrupted(&Arc::clone(&self.pool)));
-        }
-    }
-}
-
-/// Counts an HTTP/1.1 connection while its task lives.
-struct Open1(Arc<Pool>);
-
-impl Drop for Open1 {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.lock().http1_open -= 1;
-    }
 }
