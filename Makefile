@@ -15,7 +15,7 @@ MODULE := $(RELEASE)/mod_socket_handoff.so
 DAEMON := $(RELEASE)/streaming-daemon
 
 .DEFAULT_GOAL := build
-.PHONY: help build install enable disable demo test bench-module bench-daemon setup clean
+.PHONY: help build install enable disable demo test bench bench-module bench-daemon setup clean
 
 help: ## this list
 	@echo 'Commands (plain `make` is `make build`):'
@@ -59,6 +59,11 @@ demo: build ## a chat in the browser, on a private Apache at port 8080 (DEMO_POR
 test: build ## formatting, lints and every test there is
 	@scripts/setup-debian.sh demo test
 	@scripts/test.sh
+
+bench: build ## what relaying an API costs, beside the floor, php-fpm and mod_proxy_http: minutes
+	@scripts/setup-debian.sh demo test
+	cargo build --release --locked -p bench -p mock-llm
+	@$(RELEASE)/bench-relay
 
 bench-module: build ## what the module costs Apache, in instructions and time
 	@scripts/setup-debian.sh test

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use bench::relay::options::Options;
 use bench::relay::section::{self, Section};
-use bench::relay::{burst, calls, instead, many, paced};
+use bench::relay::{burst, calls, instead, many, paced, plot};
 use e2e::build_dir;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -40,7 +40,9 @@ fn main() -> Result<()> {
     let report = section::report(&sections);
     print!("{report}");
     fs::write(directory.join("relay.md"), report)?;
-    eprintln!("written to {}", directory.join("relay.md").display());
+    let bars: Vec<_> = sections.iter().flat_map(|section| section.bars.clone()).collect();
+    fs::write(directory.join("relay.svg"), plot::svg(&bars))?;
+    eprintln!("written to {}, and relay.svg beside it", directory.join("relay.md").display());
     let failures = section::failures(&sections);
     if !failures.is_empty() {
         eprintln!("{}", failures.join("\n"));

@@ -21,7 +21,7 @@ use super::section::{Figure, Section};
 use crate::streams::measure::PACED_INTERVAL_MS;
 
 /// Paced streams, and for how long they are recorded once all of them run.
-const PACED_STREAMS: usize = 100;
+const PACED_STREAMS: usize = 500;
 /// See [`PACED_STREAMS`].
 const RECORDED: Duration = Duration::from_secs(4);
 

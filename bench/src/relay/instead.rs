@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use e2e::{Apache, Builder, Daemon, Mpm};
+use e2e::{Apache, Builder, Daemon, Mpm, PATIENCE};
 
 use super::load::Load;
 use super::mock::Mock;
 use super::options::Options;
+use super::plot::Kind;
 use super::samples::Number;
 use super::section::{Plot, Section};
 use crate::request::fetch;
@@ -23,6 +24,8 @@ const WORKERS: u16 = 256;
 const PHP_CHILDREN: u16 = 32;
 /// How long a stream lasts.
 const STREAM: Duration = Duration::from_secs(12);
+/// Streams before the first look at the memory, so that what is needed once is there.
+const WARM_UP: usize = 20;
 /// From the last request until streams are counted.
 const SETTLING: Duration = Duration::from_secs(1);
 /// For how long processor time is measured.
@@ -115,11 +118,12 @@ pub fn measure(_: &Options, _: &Path) -> Result<Section> {
             Way::Proxy => "mod_proxy_http",
             Way::HandOff => "handoff: Apache, PHP and daemon",
         };
+        let kind = if case.way == Way::HandOff { Kind::Ours } else { Kind::Other };
         if case.interval_ms == 20 {
-            section.bar(Plot::Processor, label, *cpu_s_per_million);
+            section.bar(Plot::Processor, kind, label, *cpu_s_per_million);
         }
         if case.way != Way::HandOff || case.interval_ms != 20 {
-            section.bar(Plot::AtOnce, label, *at_once as f64);
+            section.bar(Plot::AtOnce, kind, label, *at_once as f64);
         }
         let missing = if case.way == Way::HandOff { case.streams - at_once } else { 0 };
         section.expect_none(missing, "streams of a handoff do not run");
@@ -141,10 +145,12 @@ impl Case {
             .then(|| Daemon::start(socket, ["--backend", "openai", "--openai-base", &mock.base_url()]));
         let servers = Servers { way: self.way, apache: &apache, daemon: daemon.as_ref() };
         fetch(apache.addr(), "/small.txt")?;
-        let idle = servers.memory_kib(false);
-
         let request = self.request(&mock);
         let load = Load::asked(apache.addr(), &request)?.connecting_late();
+        load.pile_up(WARM_UP, self.per_second)?.read_first_events()?;
+        apache.wait_until_idle(PATIENCE);
+        let idle = servers.memory_kib(false);
+
         let mut clients = load.pile_up(self.streams, self.per_second)?;
         clients.read_until(Instant::now() + SETTLING)?;
 

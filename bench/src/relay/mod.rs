@@ -1,7 +1,7 @@
 //! Measuring what relaying costs: a mock API behind the daemon, and in front of it clients of one thread.
 //!
 //! [`mock`] and [`daemon`] start the processes, [`load`] asks, and each of [`paced`], [`burst`] … measures one thing
-//! and returns a [`section`], of which the report is made.
+//! and returns a [`section`], of which the report and the [`plot`] are made.
 
 pub mod burst;
 pub mod calls;
@@ -12,5 +12,6 @@ pub mod many;
 pub mod mock;
 pub mod options;
 pub mod paced;
+pub mod plot;
 pub mod samples;
 pub mod section;

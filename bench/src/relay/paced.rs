@@ -9,6 +9,7 @@ use super::daemon::Program;
 use super::load::Load;
 use super::mock::Mock;
 use super::options::Options;
+use super::plot::Kind;
 use super::samples::{Number, Samples};
 use super::section::{Figure, Plot, Section};
 use crate::streams::clients::Clients;
@@ -120,7 +121,7 @@ fn section(floor: &Samples, direct: &Rounds, daemons: &[(&Program, Rounds)]) -> 
         "p99 over the API's own",
         "the mock API's CPU-s",
         "the clients' CPU-s",
-        "processors busy",
+        "processors busy, of all three",
     ]);
     section.row(&[&"the floor", floor, &1, &"", &"", &"", &"", &"", &""]);
     let others = |rounds: &Rounds| {
@@ -138,7 +139,7 @@ fn section(floor: &Samples, direct: &Rounds, daemons: &[(&Program, Rounds)]) -> 
         &client,
         &busy,
     ]);
-    section.bar(Plot::Processor, "floor: send() and nothing else", floor.median());
+    section.bar(Plot::Processor, Kind::Floor, "floor: send() and nothing else", floor.median());
     for (index, (program, rounds)) in daemons.iter().enumerate() {
         let over_floor = rounds.cpu.over(floor.median());
         let over_direct = rounds.first_p99.over(direct.first_p99.median());
@@ -154,7 +155,7 @@ fn section(floor: &Samples, direct: &Rounds, daemons: &[(&Program, Rounds)]) -> 
             &client,
             &busy,
         ]);
-        section.bar(Plot::Processor, program.label.clone(), rounds.cpu.median());
+        section.bar(Plot::Processor, Kind::Ours, program.label.clone(), rounds.cpu.median());
         section.expect_none(rounds.wrong, "answers are not what the API said");
         if index == 0 {
             section.figures.push(Figure {

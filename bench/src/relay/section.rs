@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::plot::Kind;
 use super::samples::{Number, Samples};
 
 /// A figure that has a bar.
@@ -46,6 +47,8 @@ impl Figure {
 pub struct Bar {
     /// Which plot it belongs to.
     pub plot: Plot,
+    /// Its colour.
+    pub kind: Kind,
     /// Whose it is.
     pub label: String,
     /// How long it is.
@@ -96,8 +99,8 @@ impl Section {
     }
 
     /// A bar of the plot.
-    pub fn bar(&mut self, plot: Plot, label: impl Into<String>, value: f64) {
-        self.bars.push(Bar { plot, label: label.into(), value });
+    pub fn bar(&mut self, plot: Plot, kind: Kind, label: impl Into<String>, value: f64) {
+        self.bars.push(Bar { plot, kind, label: label.into(), value });
     }
 
     /// An error, unless `count` is zero.
