@@ -1,6 +1,6 @@
 //! SIGHUP: tells how many streams there are, opens the logs anew, and reads the configuration again.
 
-use crate::config::keys::{Change, Key, Table};
+use crate::config::keys::{Change, Table};
 use crate::config::{Config, Sources};
 use crate::logging::Log;
 use crate::server::Shared;
@@ -32,24 +32,26 @@ fn merge(current: &Config, wanted: &Config) -> (Config, Vec<String>, Vec<String>
     let (mut changed, mut restart) = (Vec::new(), Vec::new());
     for key in Table::of_config(wanted).iter().filter(|key| !key.same(current, wanted)) {
         match key.change {
-            // What means something else in a profile of another type waits with that.
-            Change::Live if is_of_one_type(key, current, wanted) => {
+            Change::Live if key.profile().is_none_or(|name| is_same_api(name, current, wanted)) => {
                 key.copy(wanted, &mut effective);
                 changed.push(key.path());
             }
-            Change::Live => {}
-            Change::Restart => restart.push(key.path()),
+            Change::Live | Change::Restart => restart.push(key.path()),
         }
     }
-    restart
-        .extend(added(current, wanted).chain(added(wanted, current)).map(|name| format!("[backend.{name}]")));
+    let came_or_went = added(current, wanted).chain(added(wanted, current));
+    restart.extend(came_or_went.map(|name| format!("[backend.{name}]")));
     (effective, changed, restart)
 }
 
-/// Whether the profile of `key` has the same type in both, if it is a profile's.
-fn is_of_one_type(key: &Key, a: &Config, b: &Config) -> bool {
-    let dialect = |config: &Config| Some(config.backend.profile(key.profile()?)?.dialect);
-    dialect(a) == dialect(b)
+/// Whether the profile means the same API in both. Otherwise the key and the model of the new one have to wait: they
+/// would go to the old one.
+fn is_same_api(name: &str, a: &Config, b: &Config) -> bool {
+    let api = |config: &Config| {
+        let profile = config.backend.profile(name)?;
+        Some((profile.dialect, profile.api_base.clone(), profile.api_socket.clone()))
+    };
+    api(a) == api(b)
 }
 
 /// The profiles of `to` that `from` has not.
@@ -86,15 +88,27 @@ mod tests {
         let openai = &mut wanted.backend.profiles[0];
         openai.api_key = Secret::new("sk-1".to_owned());
         openai.stream_usage = false;
-        openai.api_base = "http://127.0.0.1/v1".to_owned();
+        openai.http2_enabled = false;
         let (effective, changed, restart) = merge(&current, &wanted);
         assert_eq!(changed, ["backend.openai.api_key", "backend.openai.stream_usage"]);
-        assert_eq!(restart, ["backend.openai.api_base"]);
+        assert_eq!(restart, ["backend.openai.http2_enabled"]);
         assert_eq!(effective.backend.profiles[0].api_key.expose(), "sk-1");
-        assert_eq!(effective.backend.profiles[0].api_base, current.backend.profiles[0].api_base);
+        assert!(effective.backend.profiles[0].http2_enabled);
     }
 
-    /// Else an API of Anthropic would lose its `max_tokens` to the defaults of another type.
+    #[test]
+    fn a_new_key_does_not_go_to_the_old_api() {
+        let current = Config::default();
+        let mut wanted = current.clone();
+        wanted.backend.profiles[0].api_base = "https://api.example.org/v1".to_owned();
+        wanted.backend.profiles[0].api_key = Secret::new("sk-1".to_owned());
+        let (effective, changed, restart) = merge(&current, &wanted);
+        assert_eq!(effective, current);
+        assert_eq!(changed, Vec::<String>::new());
+        assert_eq!(restart, ["backend.openai.api_base", "backend.openai.api_key"]);
+    }
+
+    /// Else an API of Anthropic would lose the `max_tokens` that it needs to the defaults of another type.
     #[test]
     fn a_profile_of_another_type_waits_as_a_whole() {
         let mut current = Config::default();
@@ -104,6 +118,6 @@ mod tests {
         let (effective, changed, restart) = merge(&current, &wanted);
         assert_eq!(effective, current);
         assert_eq!(changed, Vec::<String>::new());
-        assert_eq!(restart, ["backend.own.type", "backend.own.api_base"]);
+        assert_eq!(restart, ["backend.own.type", "backend.own.api_base", "backend.own.max_tokens"]);
     }
 }

@@ -80,7 +80,10 @@ fn refuse(loaded: &Loaded, profile: &Profile) -> Result<(), ConfigError> {
 fn warn(loaded: &Loaded, profile: &Profile, warnings: &mut Vec<String>) {
     let name = &profile.name;
     let at_home = profile.api_base == profile.dialect.home() && profile.api_socket.is_none();
-    let has_key = !profile.api_key.is_empty() || profile.headers.has(key_field(profile.dialect));
+    // A file's key may not be known: --check-config cannot read a unit's credentials.
+    let has_key = !profile.api_key.is_empty()
+        || profile.api_key_file.is_some()
+        || profile.headers.has(key_field(profile.dialect));
     if profile.insecure_ssl {
         warnings.push(format!(
             "{} is on: whoever is in between can read and change what [backend.{name}] is asked and answers",
