@@ -32,12 +32,13 @@ fn main() -> Result<()> {
     fs::create_dir_all(&directory)?;
     let directory = directory.canonicalize()?;
 
+    let machine = machine()?;
     let mut sections = Vec::new();
     for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| options.wants(name)) {
         eprintln!("{name} …");
         sections.push(measure(&options, &directory)?);
     }
-    let report = section::report(&sections);
+    let report = machine + &section::report(&sections);
     print!("{report}");
     fs::write(directory.join("relay.md"), report)?;
     let bars: Vec<_> = sections.iter().flat_map(|section| section.bars.clone()).collect();
@@ -49,4 +50,12 @@ fn main() -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// What the figures depend on besides: a line for the report.
+fn machine() -> Result<String> {
+    let processors = std::thread::available_parallelism()?;
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    Ok(format!("{processors} processors, load average before the run {load}.\n\n"))
 }

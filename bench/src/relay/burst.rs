@@ -20,6 +20,9 @@ pub const AT_ONCE: usize = 50;
 /// See [`STREAMS`].
 pub const EVENTS: usize = 500;
 
+/// A run takes a second: so many of them for each round of the others.
+const ROUNDS: usize = 3;
+
 #[derive(Debug, Default)]
 struct Rounds {
     cpu: Samples,
@@ -35,7 +38,7 @@ struct Rounds {
 /// When something fails.
 pub fn measure(options: &Options, directory: &Path) -> Result<Section> {
     let mut daemons: Vec<_> = options.daemons.iter().map(|program| (program, Rounds::default())).collect();
-    for _ in 0..options.rounds {
+    for _ in 0..options.rounds * ROUNDS {
         for (program, rounds) in &mut daemons {
             relay(program, directory, rounds)?;
         }

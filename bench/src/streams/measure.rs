@@ -49,9 +49,12 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    /// Of times in ascending order.
+    /// Of times in ascending order; without any, not numbers.
     #[must_use]
     pub fn of(sorted: &[Duration]) -> Self {
+        if sorted.is_empty() {
+            return Self { p50_ms: f64::NAN, p99_ms: f64::NAN };
+        }
         let percentile =
             |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
         Self { p50_ms: percentile(0.50), p99_ms: percentile(0.99) }
