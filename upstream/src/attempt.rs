@@ -33,7 +33,7 @@ impl Attempt {
         }
     }
 
-    /// Takes the connection in.
+    /// Takes the connection in. Its task begins when the ledger is free again, see [`Pool::dial`].
     fn succeeded(&mut self, fresh: Fresh) {
         self.is_over = true;
         let pool = &self.pool;
@@ -50,22 +50,27 @@ impl Attempt {
             Fresh::Http2(fresh) => {
                 let Fresh2 { sender, connection, traffic, limit } = *fresh;
                 let link = link(traffic);
-                tokio::spawn(Driver::new(connection, limit, Arc::clone(&link)));
+                let idle_since = Instant::now();
                 ledger.capacity = limit.min(pool.settings().streams_per_connection.max(1));
                 ledger.connections.push(Entry {
                     id,
-                    link,
+                    link: Arc::clone(&link),
                     sender,
                     limit,
                     active: 0,
-                    idle_since: Instant::now(),
+                    idle_since,
                 });
                 pool.serve_or_dial(ledger);
+                tokio::spawn(Driver::new(connection, limit, link));
             }
             Fresh::Http1(fresh) => {
                 let Fresh1 { sender, connection, traffic } = *fresh;
                 ledger.capacity = 1;
                 ledger.http1_open += 1;
+                let waiter = ledger.waiters.pop_first();
+                let dials = pool.dials_needed(&mut ledger);
+                drop(ledger);
+                pool.dial(dials);
                 let open = Open1(Arc::clone(pool));
                 let driver = tokio::spawn(async move {
                     let _open = open;
@@ -73,9 +78,6 @@ impl Attempt {
                     let _ = connection.await;
                 });
                 let connection = Http1::new(sender, driver.abort_handle(), link(traffic));
-                let waiter = ledger.waiters.pop_first();
-                pool.dial_enough(&mut ledger);
-                drop(ledger);
                 let unwanted = match waiter {
                     Some((_, waiter)) => waiter.answer.send(Ok(Lease::Http1(connection))).err(),
                     None => Some(Ok(Lease::Http1(connection))),

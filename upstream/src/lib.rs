@@ -110,3 +110,19 @@ impl Future for Sending {
         self.0.as_mut().poll(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_a_stream_is_small() {
+        let settings =
+            Settings { base: "http://localhost".into(), proxy: Proxy::Never, ..Settings::default() };
+        let api = Upstream::new(settings).unwrap();
+        let sending = size_of_val(&api.0.0.send(http::Request::new(Bytes::new())));
+        println!("until the head: {sending} bytes; then: {} bytes", size_of::<Body>());
+        assert!(sending <= 1536 && size_of::<Body>() <= 48);
+        assert!(size_of::<Sending>() <= 16);
+    }
+}

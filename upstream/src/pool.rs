@@ -90,7 +90,8 @@ impl Pool {
                 }
                 Lease::Http1(connection) => {
                     let was_idle = connection.was_idle();
-                    match http1::exchange(connection, &outgoing).await {
+                    // Boxed, since most requests do without it.
+                    match Box::pin(http1::exchange(connection, &outgoing)).await {
                         Ok(response) => return Ok(response),
                         Err(failure) => {
                             if !was_idle {
@@ -148,7 +149,7 @@ impl Pool {
 
     /// The right to send, now if there is room, or when a connection has been dialled, or room has come up before.
     async fn lease(self: &Arc<Self>, want: Want) -> Result<Lease, SendError> {
-        let waiting = {
+        let (waiting, dials) = {
             let mut ledger = self.lock();
             if let Some(lease) = ledger.take(self.settings(), want) {
                 return Ok(lease);
@@ -156,28 +157,35 @@ impl Pool {
             let (answer, answered) = oneshot::channel();
             let ticket = ledger.number();
             ledger.waiters.insert(ticket, Waiter { want, answer });
-            self.dial_enough(&mut ledger);
-            Waiting { pool: self, ticket, answered }
+            (Waiting { pool: self, ticket, answered }, self.dials_needed(&mut ledger))
         };
+        self.dial(dials);
         waiting.await
     }
 
-    /// Dials as many connections as the waiters need. A dial is nobody's: it goes on when its waiter leaves.
-    pub(crate) fn dial_enough(self: &Arc<Self>, ledger: &mut Ledger) {
+    /// How many more connections the waiters need. They count as being dialled from here on.
+    pub(crate) fn dials_needed(&self, ledger: &mut Ledger) -> usize {
         if !self.dialler.hopes_for_http2() {
             ledger.capacity = 1;
         } else if ledger.capacity == 0 {
             ledger.capacity = self.settings().streams_per_connection.max(1);
         }
-        while ledger.dialling * ledger.capacity < ledger.waiters.len() {
-            ledger.dialling += 1;
-            self.dials.fetch_add(1, Ordering::Relaxed);
+        let dials = ledger.waiters.len().div_ceil(ledger.capacity).saturating_sub(ledger.dialling);
+        ledger.dialling += dials;
+        dials
+    }
+
+    /// Begins connections. They are nobody's: each goes on when its waiter leaves. Never with the ledger locked: a
+    /// runtime that ends drops a task at once, and with it the attempt, which writes into the ledger.
+    pub(crate) fn dial(self: &Arc<Self>, count: usize) {
+        self.dials.fetch_add(count as u64, Ordering::Relaxed);
+        for _ in 0..count {
             tokio::spawn(Attempt::new(Arc::clone(self)).run());
         }
     }
 
     /// Answers waiters with the room that has come up. The lock is let go before any of them is woken.
-    fn serve(self: &Arc<Self>, mut ledger: MutexGuard<'_, Ledger>) {
+    fn serve(&self, mut ledger: MutexGuard<'_, Ledger>) {
         let served = ledger.serve(self.settings());
         drop(ledger);
         deliver(served);
@@ -186,13 +194,14 @@ impl Pool {
     /// The same, and dials for those who are left.
     pub(crate) fn serve_or_dial(self: &Arc<Self>, mut ledger: MutexGuard<'_, Ledger>) {
         let served = ledger.serve(self.settings());
-        self.dial_enough(&mut ledger);
+        let dials = self.dials_needed(&mut ledger);
         drop(ledger);
         deliver(served);
+        self.dial(dials);
     }
 
     /// An HTTP/2 stream is over.
-    pub(crate) fn release(self: &Arc<Self>, id: u64) {
+    pub(crate) fn release(&self, id: u64) {
         let mut ledger = self.lock();
         ledger.streams -= 1;
         if let Some(entry) = ledger.entry(id) {

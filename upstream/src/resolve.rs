@@ -85,15 +85,15 @@ pub(crate) async fn connect(
     }
 }
 
-/// Small writes leave at once, and a peer that is gone is noticed also where no PING can ask: by the kernel, after
-/// as long as a PING would take. All of it is best effort.
+/// Small writes leave at once, and a peer that is gone while we wait for it is noticed also where no PING can ask: by
+/// the kernel's probes. All of it is best effort.
+///
+/// No TCP_USER_TIMEOUT: it would also end the wait for a peer that is there, but does not read a long request yet.
 fn prepare(stream: &TcpStream, settings: &Settings) {
-    let probe = settings.ping_interval.max(Duration::from_secs(1));
-    let patience = settings.ping_interval + settings.ping_timeout;
+    let at_least_one = |time: Duration| time.max(Duration::from_secs(1));
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, probe);
-    let _ = sockopt::set_tcp_keepintvl(stream, settings.ping_timeout.max(Duration::from_secs(1)));
+    let _ = sockopt::set_tcp_keepidle(stream, at_least_one(settings.ping_interval));
+    let _ = sockopt::set_tcp_keepintvl(stream, at_least_one(settings.ping_timeout));
     let _ = sockopt::set_tcp_keepcnt(stream, 3);
-    let _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
 }

@@ -210,14 +210,6 @@ async fn windows_are_opened_for_many_tokens_at_a_time() {
 }
 
 #[tokio::test]
-async fn what_is_kept_for_a_stream_is_small() {
-    let sending = std::mem::size_of::<upstream::Sending>();
-    let body = std::mem::size_of::<upstream::Body>();
-    println!("Sending: {sending} bytes, Body: {body} bytes");
-    assert!(sending <= 16 && body <= 64);
-}
-
-#[tokio::test]
 async fn requests_that_leave_the_queue_leave_nothing_behind() {
     let mock = mock(100).await;
     let api = upstream(&mock.base_url());

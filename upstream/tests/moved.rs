@@ -165,3 +165,29 @@ async fn a_peer_that_allows_no_streams_is_an_error_at_once() {
     }
     assert_eq!(api.figures().dials, 1);
 }
+
+/// The peer leaves, and a request is given to the connection before we hear of it.
+#[test]
+fn a_request_that_crosses_the_end_of_its_connection_is_moved() {
+    let first = || Script::new().requests(1).respond(1).end(1).gate("over");
+    // The request leaves, and GOAWAY says that it came too late; or its write fails, so that not a byte of it leaves.
+    for script in [first().go_away(1, NO_ERROR).close(), first().abort()] {
+        let elsewhere =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let peer = elsewhere.block_on(peer([script.clone(), Script::new().answer_all("moved")]));
+        let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        here.block_on(async {
+            let api = upstream(&peer.base_url());
+            assert_eq!(read(send(&api, "").await.unwrap()).await.unwrap(), b"");
+            peer.open("over");
+            // Nothing of ours runs while this thread waits.
+            let begin = std::time::Instant::now();
+            while peer.connections() > 0 {
+                assert!(begin.elapsed() < common::PATIENCE);
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            assert_eq!(read(send(&api, "").await.unwrap()).await.unwrap(), b"moved", "{script:?}");
+            assert_eq!((peer.requests(2), api.figures().retries), (1, 1), "{script:?}");
+        });
+    }
+}
