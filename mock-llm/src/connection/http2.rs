@@ -57,32 +57,46 @@ pub(super) async fn serve<T: Transport>(
     let wire = Wire::new(transport, read, Arc::clone(&tampering));
     let mut connection = builder.handshake::<_, Bytes>(wire).await.map_err(io::Error::other)?;
     let (sender, mut orders) = mpsc::unbounded_channel();
+    let accept = |accepted: Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>| {
+        let Some(accepted) = accepted else { return Ok(false) };
+        let (request, respond) = accepted.map_err(io::Error::other)?;
+        let stream = Stream { respond, body: None, orders: sender.clone() };
+        tokio::spawn(serve_stream(request, stream, Arc::clone(&state), number));
+        Ok::<_, io::Error>(true)
+    };
     loop {
-        tokio::select! {
-            // First, so that what streams sent before their order is on its way.
-            biased;
-            accepted = connection.accept() => {
-                let Some(accepted) = accepted else { return Ok(()) };
-                let (request, respond) = accepted.map_err(io::Error::other)?;
-                let stream = Stream { respond, body: None, orders: sender.clone() };
-                tokio::spawn(serve_stream(request, stream, Arc::clone(&state), number));
-            }
-            Some(order) = orders.recv() => match order {
-                // Whoever asked may have gone.
-                Order::Flushed(done) => drop(done.send(())),
-                Order::Cut { reset } => {
-                    if reset {
-                        tampering.reset_when_closed();
-                    }
-                    return Ok(());
-                }
-                Order::GoAway => connection.graceful_shutdown(),
-                Order::GoAwayBelow(stream) => tampering.inject(&go_away(stream.saturating_sub(2), NO_ERROR)),
-                Order::MaxStreams(limit) => {
-                    tampering.replace_settings(settings(&[(MAX_CONCURRENT_STREAMS, limit)]));
-                    connection.set_initial_window_size(WINDOW).map_err(io::Error::other)?;
-                }
+        let order = tokio::select! {
+            accepted = connection.accept() => match accept(accepted)? {
+                true => continue,
+                false => return Ok(()),
             },
+            Some(order) = orders.recv() => order,
+        };
+        // What the stream sent before its order goes out before it: accepting is what makes the connection write.
+        loop {
+            tokio::select! {
+                biased;
+                accepted = connection.accept() => if !accept(accepted)? {
+                    return Ok(());
+                },
+                () = std::future::ready(()) => break,
+            }
+        }
+        match order {
+            // Whoever asked may have gone.
+            Order::Flushed(done) => drop(done.send(())),
+            Order::Cut { reset } => {
+                if reset {
+                    tampering.reset_when_closed();
+                }
+                return Ok(());
+            }
+            Order::GoAway => connection.graceful_shutdown(),
+            Order::GoAwayBelow(stream) => tampering.inject(&go_away(stream.saturating_sub(2), NO_ERROR)),
+            Order::MaxStreams(limit) => {
+                tampering.replace_settings(settings(&[(MAX_CONCURRENT_STREAMS, limit)]));
+                connection.set_initial_window_size(WINDOW).map_err(io::Error::other)?;
+            }
         }
     }
 }

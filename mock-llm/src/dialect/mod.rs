@@ -154,9 +154,13 @@ impl Event {
     }
 }
 
-/// Numbered words of 8 bytes: `word001 `, `word002 `, …
+/// Numbered words of 8 bytes: `word001 `, `word002 `, …, `wor1000 `, and so on up to a million.
 pub(crate) fn words(count: usize) -> Vec<String> {
-    (1..=count).map(|number| format!("word{number:03} ")).collect()
+    let word = |number: usize| {
+        let number = format!("{number:03}");
+        format!("{}{number} ", &"word"[..7_usize.saturating_sub(number.len()).min(4)])
+    };
+    (1..=count).map(word).collect()
 }
 
 /// A JSON string, with its quotation marks.
