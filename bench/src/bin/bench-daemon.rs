@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     eprintln!("paced streams …");
     let paced_cpu_s = measure::cpu_s_per_million_paced(&directory)?;
     eprintln!("the floor …");
-    let floor_cpu_s = measure::floor(measure::EVENT_BYTES)?;
+    let floor_cpu_s = measure::floor(measure::EVENT_BYTES, 1)?;
 
     let figures = Figures { levels, ttfb_floor, fast_cpu_us, paced_cpu_s, floor_cpu_s };
     let tables = figures.to_string();

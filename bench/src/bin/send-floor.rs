@@ -1,6 +1,7 @@
 //! The floor of streaming: sends some bytes to each of N loopback TCP connections every so many milliseconds, and does
-//! nothing else. `send-floor N MS ROUNDS BYTES` prints its port, waits for N connections, sends, and closes when its
-//! standard input ends, so that its processor time can still be read.
+//! nothing else. `send-floor N MS ROUNDS BYTES PARTS` prints its port, waits for N connections, sends, and closes when its
+//! standard input ends, so that its processor time can still be read. PARTS is 1 when all connections get their bytes
+//! together; otherwise so many parts of them follow each other in the MS milliseconds.
 #![forbid(unsafe_code)]
 
 use std::io::Read;
@@ -16,9 +17,10 @@ const FRAME: usize = b"data: \n\n".len();
 fn main() -> Result<()> {
     let mut numbers = std::env::args().skip(1).map(|number| number.parse::<u64>());
     let mut next =
-        || numbers.next().context("usage: send-floor N MS ROUNDS BYTES")?.context("a number is needed");
+        || numbers.next().context("usage: send-floor N MS ROUNDS BYTES PARTS")?.context("a number is needed");
     let (connections, interval, rounds) = (next()?, Duration::from_millis(next()?), next()?);
-    let length = next()? as usize;
+    let (length, parts) = (next()? as usize, next()? as u32);
+    ensure!(parts > 0, "there is at least one part");
     ensure!(length > FRAME, "an event has more than {FRAME} bytes");
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -32,11 +34,15 @@ fn main() -> Result<()> {
 
     let event = format!("data: {}\n\n", "w".repeat(length - FRAME));
     let start = Instant::now();
-    for round in 1..=rounds {
-        for connection in &connections {
-            rustix::net::send(connection, event.as_bytes(), SendFlags::NOSIGNAL)?;
+    let part = connections.len().div_ceil(parts as usize).max(1);
+    for round in 0..rounds as u32 {
+        for (index, connections) in (1..).zip(connections.chunks(part)) {
+            for connection in connections {
+                rustix::net::send(connection, event.as_bytes(), SendFlags::NOSIGNAL)?;
+            }
+            let next = interval * round + interval * index / parts;
+            std::thread::sleep(next.saturating_sub(start.elapsed()));
         }
-        std::thread::sleep((interval * round as u32).saturating_sub(start.elapsed()));
     }
     for connection in &connections {
         connection.shutdown(Shutdown::Write)?;

@@ -61,16 +61,17 @@ struct Round {
 /// # Errors
 /// When something fails.
 pub fn measure(options: &Options, directory: &Path) -> Result<Section> {
-    let (mut floor, mut direct) = (Samples::default(), Rounds::default());
+    let (mut floor, mut spread, mut direct) = (Samples::default(), Samples::default(), Rounds::default());
     let mut daemons: Vec<_> = options.daemons.iter().map(|program| (program, Rounds::default())).collect();
     for _ in 0..options.rounds {
-        floor.push(measure::floor(EVENT_BYTES)?);
+        floor.push(measure::floor(EVENT_BYTES, 1)?);
+        spread.push(measure::floor(EVENT_BYTES, PACED_INTERVAL_MS as usize)?);
         direct.push(&ask()?);
         for (program, rounds) in &mut daemons {
             rounds.push(&relay(program, directory)?);
         }
     }
-    Ok(section(&floor, &direct, &daemons))
+    Ok(section(&floor, &spread, &direct, &daemons))
 }
 
 /// Straight at the API.
@@ -108,7 +109,7 @@ fn round(mock: &Mock, process: Option<&Process>, pile_up: impl FnOnce() -> Resul
     })
 }
 
-fn section(floor: &Samples, direct: &Rounds, daemons: &[(&Program, Rounds)]) -> Section {
+fn section(floor: &Samples, spread: &Samples, direct: &Rounds, daemons: &[(&Program, Rounds)]) -> Section {
     let mut section = Section::new(&format!(
         "{PACED_STREAMS} streams, an event every {PACED_INTERVAL_MS} ms each, all begun within a second"
     ));
@@ -124,6 +125,9 @@ fn section(floor: &Samples, direct: &Rounds, daemons: &[(&Program, Rounds)]) -> 
         "processors busy, of all three",
     ]);
     section.row(&[&"the floor", floor, &1, &"", &"", &"", &"", &"", &""]);
+    let over_floor = Number(spread.median() / floor.median());
+    let name = "the floor, some connections each millisecond";
+    section.row(&[&name, spread, &over_floor, &"", &"", &"", &"", &"", &""]);
     let others = |rounds: &Rounds| {
         [&rounds.mock_cpu, &rounds.client_cpu, &rounds.busy].map(|figure| Number(figure.median()))
     };

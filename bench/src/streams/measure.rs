@@ -170,14 +170,15 @@ pub fn cpu_s_per_million_paced(directory: &Path) -> Result<f64> {
     read_paced(Clients::new(sockets)?, &daemon.process, before)
 }
 
-/// The same for a process that does nothing but send `event_bytes` at a time.
+/// The same for a process that does nothing but send `event_bytes` at a time, to all connections together or to `parts`
+/// of them in turn.
 ///
 /// # Errors
 /// When something fails.
-pub fn floor(event_bytes: usize) -> Result<f64> {
+pub fn floor(event_bytes: usize, parts: usize) -> Result<f64> {
     let mut command = Command::new(sibling("send-floor")?);
     command.stdin(Stdio::piped());
-    let numbers = [PACED_STREAMS, PACED_INTERVAL_MS as usize, PACED_EVENTS, event_bytes];
+    let numbers = [PACED_STREAMS, PACED_INTERVAL_MS as usize, PACED_EVENTS, event_bytes, parts];
     command.args(numbers.map(|number| number.to_string()));
     let mut floor = Process::start(command.stdout(Stdio::piped()))?;
     let mut port = String::new();
