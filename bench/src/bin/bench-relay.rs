@@ -9,7 +9,7 @@ use anyhow::Result;
 use bench::relay::options::Options;
 use bench::relay::section::{self, Section};
 use bench::relay::{burst, calls, instead, many, paced, plot};
-use e2e::build_dir;
+use e2e::{Sandbox, build_dir};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 type Measurement = fn(&Options, &Path) -> Result<Section>;
@@ -31,12 +31,14 @@ fn main() -> Result<()> {
     let directory = build_dir().join("../bench");
     fs::create_dir_all(&directory)?;
     let directory = directory.canonicalize()?;
+    // Sockets and logs, where no other run has them.
+    let sandbox = Sandbox::new();
 
     let machine = machine()?;
     let mut sections = Vec::new();
     for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| options.wants(name)) {
         eprintln!("{name} …");
-        sections.push(measure(&options, &directory)?);
+        sections.push(measure(&options, sandbox.path())?);
     }
     let report = machine + &section::report(&sections);
     print!("{report}");
