@@ -184,7 +184,7 @@ impl Dialler {
                 self.learned.http2_was_spoken();
                 Ok(Fresh::Http2(Box::new(fresh)))
             }
-            Err(no) if no.speaks_http1 || (no.is_mute && !self.learned.speaks_http2()) => {
+            Err(no) if no.is_foreign || (no.is_mute && !self.learned.speaks_http2()) => {
                 let io = self.tcp(host, port, &self.address, step).await?;
                 self.learned.http1_only(&self.address);
                 self.http1(io).await

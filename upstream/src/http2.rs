@@ -40,8 +40,8 @@ pub(crate) struct Fresh2 {
 /// Why a connection did not become one of HTTP/2.
 pub(crate) struct NoHttp2 {
     error: SendError,
-    /// The peer answered in HTTP/1.x.
-    pub(crate) speaks_http1: bool,
+    /// The peer said something that is not HTTP/2: `HTTP/1.1 400`, or an error page as HTTP/0.9 had it.
+    pub(crate) is_foreign: bool,
     /// The peer said nothing, and closed.
     pub(crate) is_mute: bool,
 }
@@ -58,14 +58,15 @@ pub(crate) async fn handshake(wire: Wire, dialler: &Dialler) -> Result<Fresh2, N
     let no = |error: Option<h2::Error>| {
         let detail =
             error.map_or("it closed the connection before its SETTINGS".into(), |error| with_causes(&error));
-        let (speaks_http1, is_mute) = (traffic.opened_as_http1(), traffic.is_mute());
+        let is_mute = traffic.is_mute();
+        let is_foreign = !is_mute && !traffic.opened_as_http2();
         let address = dialler.address();
         let error = if is_mute {
             SendError::Broken { address, detail }
         } else {
             SendError::Protocol { address, detail }
         };
-        NoHttp2 { error, speaks_http1, is_mute }
+        NoHttp2 { error, is_foreign, is_mute }
     };
     let (sender, mut connection) =
         builder(&dialler.settings).handshake(wire).await.map_err(|error| no(Some(error)))?;
@@ -78,7 +79,7 @@ pub(crate) async fn handshake(wire: Wire, dialler: &Dialler) -> Result<Fresh2, N
     let limit = connection.max_concurrent_send_streams();
     if limit == 0 {
         let error = SendError::NoStreams { address: dialler.address() };
-        return Err(NoHttp2 { error, speaks_http1: false, is_mute: false });
+        return Err(NoHttp2 { error, is_foreign: false, is_mute: false });
     }
     Ok(Fresh2 { sender, connection, traffic, limit })
 }

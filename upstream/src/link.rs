@@ -47,9 +47,10 @@ impl Traffic {
         self.heard.swap(false, Ordering::AcqRel)
     }
 
-    /// The first bytes that came are HTTP/1.x's.
-    pub(crate) fn opened_as_http1(&self) -> bool {
-        self.opening.load(Ordering::Acquire).to_be_bytes().starts_with(b"HTTP/1.")
+    /// The first bytes that came are the head of a SETTINGS frame, as HTTP/2 begins (RFC 9113, section 3.4).
+    pub(crate) fn opened_as_http2(&self) -> bool {
+        const SETTINGS: u8 = 4;
+        self.opening.load(Ordering::Acquire).to_be_bytes()[3] == SETTINGS
     }
 
     /// Nothing ever came.

@@ -97,3 +97,26 @@ fn prepare(stream: &TcpStream, settings: &Settings) {
     let _ = sockopt::set_tcp_keepintvl(stream, at_least_one(settings.ping_timeout));
     let _ = sockopt::set_tcp_keepcnt(stream, 3);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_refuses() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let settings = Settings::default();
+        let stream = connect(vec![closed, open], &settings, &"api".into()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        let error = connect(vec![closed, closed], &settings, &"api".into()).await.unwrap_err();
+        assert!(error.to_string().contains("api cannot be connected to: 127.0.0.1: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_needs_no_resolver() {
+        let addresses = resolve("::1", 8080).await.unwrap();
+        assert_eq!(addresses, ["[::1]:8080".parse().unwrap()]);
+    }
+}

@@ -218,21 +218,28 @@ async fn a_peer_without_h2c_gets_http1_and_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_peer_that_closes_at_the_preface_gets_http1() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut first = [0; 4];
-            stream.read_exact(&mut first).await.unwrap();
-            if first != *b"PRI " && request(&mut stream).await {
-                let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nold";
-                stream.write_all(answer.as_bytes()).await.unwrap();
+async fn a_peer_that_does_not_know_the_preface_gets_http1() {
+    // It closes; it answers; it takes the preface for HTTP/0.9, which has no head.
+    for answer in ["", "HTTP/1.1 400 Bad Request\r\n\r\n", "<!DOCTYPE HTML>\n<p>Error 505"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut first = [0; 4];
+                stream.read_exact(&mut first).await.unwrap();
+                if first == *b"PRI " {
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                } else if request(&mut stream).await {
+                    let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nold";
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
             }
-        }
-    });
-    assert_eq!(read(send(&upstream(&base), "").await.unwrap()).await.unwrap(), b"old");
+        });
+        let api = upstream(&base);
+        assert_eq!(read(send(&api, "").await.unwrap()).await.unwrap(), b"old", "{answer}");
+        assert_eq!(api.figures().dial_failures, 0);
+    }
 }
 
 /// A peer that speaks HTTP/2 and drops one connection at its start (a restart, say) is not taken for an old one.
