@@ -8,14 +8,15 @@ use std::path::Path;
 use anyhow::Result;
 use bench::relay::options::Options;
 use bench::relay::section::{self, Section};
-use bench::relay::{burst, calls, instead, many, paced, plot};
+use bench::relay::{burst, calls, first, instead, many, paced, plot};
 use e2e::{Sandbox, build_dir};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 type Measurement = fn(&Options, &Path) -> Result<Section>;
 
-const MEASUREMENTS: [(&str, Measurement); 7] = [
+const MEASUREMENTS: [(&str, Measurement); 8] = [
     ("paced", paced::measure),
+    ("first", first::measure),
     ("burst", burst::measure),
     ("calls", calls::measure),
     ("memory", many::memory),

@@ -6,6 +6,7 @@
 pub mod burst;
 pub mod calls;
 pub mod daemon;
+pub mod first;
 pub mod instead;
 pub mod load;
 pub mod many;

@@ -8,7 +8,7 @@ use super::daemon::Program;
 use crate::streams::process::sibling;
 
 /// What can be measured, in the order of the report.
-pub const MEASUREMENTS: [&str; 7] = ["paced", "burst", "calls", "memory", "limit", "all", "instead"];
+pub const MEASUREMENTS: [&str; 8] = ["paced", "first", "burst", "calls", "memory", "limit", "all", "instead"];
 
 const USAGE: &str = "usage: bench-relay [--only NAME,…] [--rounds N] [--daemon [LABEL=]PATH]…";
 

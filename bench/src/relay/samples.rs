@@ -22,12 +22,6 @@ impl Samples {
             _ => (self.0[(count - 1) / 2] + self.0[count / 2]) / 2.0,
         }
     }
-
-    /// Each divided by `by`.
-    #[must_use]
-    pub fn over(&self, by: f64) -> Self {
-        Self(self.0.iter().map(|value| value / by).collect())
-    }
 }
 
 impl FromIterator<f64> for Samples {
