@@ -205,12 +205,13 @@ impl<T: Transport> Connection<T> {
             }
             Step::Stall => self.wait(std::future::pending()).await?,
             Step::Cut { reset } => {
-                if *reset {
-                    self.transport.reset_when_closed();
-                }
+                self.transport.cut(*reset);
                 return Err(Ended::Cut);
             }
-            Step::Reset(_) => return Err(Ended::Cut),
+            Step::Reset(_) => {
+                self.transport.cut(false);
+                return Err(Ended::Cut);
+            }
             Step::Send(_) | Step::GoAway | Step::GoAwayBelow | Step::MaxStreams(_) => {}
         }
         Ok(())
@@ -220,13 +221,16 @@ impl<T: Transport> Connection<T> {
     async fn wait(&mut self, what: impl Future<Output = ()>) -> io::Result<()> {
         tokio::pin!(what);
         loop {
+            // What the client sends early is kept, up to a bound.
+            let listens = self.read.len() < LONGEST_HEAD;
             tokio::select! {
-                           // What the client sends early is kept, up to a bound.
-                           read = self.transport.read_buf(&mut self.read), if self.read.len() < LONGEST_HEAD => if read? == 0 {
-            return Err(io::ErrorKind::ConnectionReset.into());
-            },
-                           () = &mut what => return Ok(()),
-                       }
+                () = &mut what => return Ok(()),
+                read = self.transport.read_buf(&mut self.read), if listens => {
+                    if read? == 0 {
+                        return Err(io::ErrorKind::ConnectionReset.into());
+                    }
+                }
+            }
         }
     }
 }

@@ -86,9 +86,7 @@ pub(super) async fn serve<T: Transport>(
             // Whoever asked may have gone.
             Order::Flushed(done) => drop(done.send(())),
             Order::Cut { reset } => {
-                if reset {
-                    tampering.reset_when_closed();
-                }
+                tampering.cut(reset);
                 return Ok(());
             }
             Order::GoAway => connection.graceful_shutdown(),
@@ -195,6 +193,8 @@ impl Stream {
             Step::Stall => return Err(self.gone().await),
             Step::Cut { reset } => {
                 self.order(Order::Cut { reset: *reset })?;
+                // Dropped earlier, the stream would be reset, and what it has sent taken back.
+                self.orders.closed().await;
                 return Err(Ended::Cut);
             }
             Step::Reset(code) => {

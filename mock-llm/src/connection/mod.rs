@@ -5,7 +5,9 @@ mod http2;
 mod wire;
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -22,25 +24,39 @@ const LONGEST_BODY: usize = 64 << 20;
 
 /// What a connection runs over.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Closing it sends RST instead of FIN from now on. A Unix socket has no such thing.
-    fn reset_when_closed(&self);
+    /// Ends it without a word of TLS: what was sent arrives, and then RST or FIN. It is dropped next.
+    ///
+    /// To drop it alone is not enough for FIN: with something of the client's unread, the kernel sends RST.
+    fn cut(&mut self, reset: bool);
 }
 
 impl Transport for TcpStream {
-    fn reset_when_closed(&self) {
-        // A socket that is closed already needs no reset.
-        let _ = self.set_zero_linger();
+    fn cut(&mut self, reset: bool) {
+        // A socket that has ended already needs no end.
+        if reset {
+            let _ = self.set_zero_linger();
+        } else {
+            finish(self);
+        }
     }
 }
 
+/// A Unix socket has no RST.
 impl Transport for UnixStream {
-    fn reset_when_closed(&self) {}
+    fn cut(&mut self, _: bool) {
+        finish(self);
+    }
 }
 
 impl Transport for TlsStream<TcpStream> {
-    fn reset_when_closed(&self) {
-        self.get_ref().0.reset_when_closed();
+    fn cut(&mut self, reset: bool) {
+        self.get_mut().0.cut(reset);
     }
+}
+
+/// Nothing more will be sent. A socket does that at once.
+fn finish(socket: &mut (impl AsyncWrite + Unpin)) {
+    let _ = Pin::new(socket).poll_shutdown(&mut Context::from_waker(Waker::noop()));
 }
 
 /// Answers requests until the connection ends. `number` is the connection's, from 1.

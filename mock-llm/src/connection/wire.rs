@@ -5,8 +5,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -26,7 +26,8 @@ pub(super) struct Tampering {
     wanted: AtomicBool,
     /// Frames of ours, and what stands in place of the next SETTINGS.
     changes: Mutex<(BytesMut, Option<Vec<u8>>)>,
-    reset: AtomicBool,
+    /// The connection is to be cut, with RST or FIN.
+    cut: OnceLock<bool>,
 }
 
 impl Tampering {
@@ -42,9 +43,10 @@ impl Tampering {
         self.wanted.store(true, Ordering::SeqCst);
     }
 
-    /// The connection is to end with RST.
-    pub(super) fn reset_when_closed(&self) {
-        self.reset.store(true, Ordering::SeqCst);
+    /// The connection is to end so when h2 drops it.
+    pub(super) fn cut(&self, reset: bool) {
+        // Of several cuts the first one counts.
+        let _ = self.cut.set(reset);
     }
 }
 
@@ -98,8 +100,8 @@ impl<T: Transport> Wire<T> {
 
 impl<T: Transport> Drop for Wire<T> {
     fn drop(&mut self) {
-        if self.tampering.reset.load(Ordering::SeqCst) {
-            self.transport.reset_when_closed();
+        if let Some(reset) = self.tampering.cut.get() {
+            self.transport.cut(*reset);
         }
     }
 }

@@ -1,8 +1,13 @@
+use std::io::ErrorKind;
+
 use mock_llm::{MockLlm, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::{prompt, short, start};
+
+/// The end of an answer in chunks.
+const END: &str = "\r\n0\r\n\r\n";
 
 /// Sends a request as it stands, in two pieces.
 async fn send(stream: &mut TcpStream, pattern: &str) {
@@ -46,13 +51,32 @@ async fn the_end_of_an_answer_is_framed_in_each_way() {
 }
 
 #[tokio::test]
+async fn a_cut_connection_ends_with_fin_or_with_rst() {
+    let mock = start(short()).await;
+    for pattern in ["abort-before-head", "abort:1", "tcp-reset:1"] {
+        let mut stream = TcpStream::connect(mock.address()).await.unwrap();
+        send(&mut stream, pattern).await;
+        // The mock does not come to read this: for the kernel a reason for RST.
+        stream.write_all(&[b'x'; 50_000]).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = stream.read_to_end(&mut answer).await.map_err(|error| error.kind());
+        match pattern {
+            "tcp-reset:1" => assert_eq!(ended, Err(ErrorKind::ConnectionReset)),
+            _ => assert!(ended.is_ok(), "{pattern} {ended:?}"),
+        }
+        assert_eq!(answer.is_empty(), pattern == "abort-before-head", "{pattern}");
+    }
+    assert!(mock.until(|mock| mock.connections() == 0).await);
+}
+
+#[tokio::test]
 async fn a_stale_connection_ends_under_the_next_request() {
     let mock = start(short()).await;
     let mut stream = TcpStream::connect(mock.address()).await.unwrap();
     send(&mut stream, "").await;
-    read_until(&mut stream, "\r\n0\r\n\r\n").await;
+    read_until(&mut stream, END).await;
     send(&mut stream, "stale").await;
-    read_until(&mut stream, "\r\n0\r\n\r\n").await;
+    read_until(&mut stream, END).await;
     assert_eq!(mock.connections(), 1);
     send(&mut stream, "").await;
     let mut rest = Vec::new();
@@ -84,26 +108,9 @@ async fn requests_come_in_chunks_and_after_each_other() {
     );
     stream.write_all(format!("{request}{request}").as_bytes()).await.unwrap();
     let mut answers = String::new();
-    while answers
-        .matches(
-            "
-0
-
-",
-        )
-        .count()
-        < 2
-    {
-        answers.push_str(
-            &read_until(
-                &mut stream,
-                "
-0
-
-",
-            )
-            .await,
-        );
+    // One read may give both.
+    while answers.matches(END).count() < 2 {
+        answers.push_str(&read_until(&mut stream, END).await);
     }
     assert_eq!(answers.matches("event: message_stop").count(), 2);
     let requests = mock.requests();

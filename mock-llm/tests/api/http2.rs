@@ -1,3 +1,5 @@
+use std::io::ErrorKind;
+
 use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
@@ -24,6 +26,18 @@ fn request(client: &mut SendRequest<Bytes>, mock: &MockLlm, pattern: &str) -> Re
     response
 }
 
+/// A connection whose SETTINGS are exchanged: the client has nothing to write, and finds its end by reading.
+async fn settled(mock: &MockLlm) -> SendRequest<Bytes> {
+    let mut client = connect(mock).await;
+    let (body, error) = receive(request(&mut client, mock, "").await.unwrap().into_body()).await;
+    assert!(error.is_none() && body.ends_with("[DONE]\n\n"), "{error:?}");
+    client
+}
+
+fn kind(error: &h2::Error) -> Option<ErrorKind> {
+    error.get_io().map(std::io::Error::kind)
+}
+
 async fn receive(mut stream: RecvStream) -> (String, Option<h2::Error>) {
     let mut body = Vec::new();
     while let Some(data) = stream.data().await {
@@ -48,6 +62,27 @@ async fn streams_are_reset_and_refused_with_their_codes() {
     assert_eq!(text(&body), "word001 word002 ");
     assert_eq!(error.unwrap().reason(), Some(Reason::ENHANCE_YOUR_CALM));
     assert_eq!(mock.connections_total(), 1);
+}
+
+#[tokio::test]
+async fn a_cut_connection_ends_with_fin_or_with_rst_after_what_was_sent() {
+    let mock = start(short()).await;
+    for (pattern, words, end) in [
+        ("abort:0", "", ErrorKind::BrokenPipe),
+        ("abort:2", "word001 word002 ", ErrorKind::BrokenPipe),
+        ("tcp-reset:2", "word001 word002 ", ErrorKind::ConnectionReset),
+    ] {
+        let mut client = settled(&mock).await;
+        let other = request(&mut client, &mock, "stall:1").await.unwrap().into_body();
+        let (body, error) = receive(request(&mut client, &mock, pattern).await.unwrap().into_body()).await;
+        assert_eq!((text(&body).as_str(), kind(&error.unwrap())), (words, Some(end)), "{pattern}");
+        let (body, error) = receive(other).await;
+        assert_eq!((text(&body).as_str(), kind(&error.unwrap())), ("word001 ", Some(end)), "{pattern}");
+    }
+    let mut client = settled(&mock).await;
+    let error = request(&mut client, &mock, "abort-before-head").await.unwrap_err();
+    assert_eq!(kind(&error), Some(ErrorKind::BrokenPipe), "{error:?}");
+    assert!(mock.until(|mock| mock.connections() == 0 && mock.streams() == 0).await);
 }
 
 #[tokio::test]
