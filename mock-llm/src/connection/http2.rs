@@ -23,6 +23,9 @@ const SEND_BUFFER: usize = 64 << 10;
 /// How much of a request's body may be under way.
 const WINDOW: u32 = 1 << 20;
 
+/// A stream that the client began, or the connection's end.
+type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
+
 /// What streams ask of their connection.
 enum Order {
     /// Told when all that was sent before has been handed to the socket, as far as that takes it.
@@ -57,7 +60,7 @@ pub(super) async fn serve<T: Transport>(
     let wire = Wire::new(transport, read, Arc::clone(&tampering));
     let mut connection = builder.handshake::<_, Bytes>(wire).await.map_err(io::Error::other)?;
     let (sender, mut orders) = mpsc::unbounded_channel();
-    let accept = |accepted: Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>| {
+    let accept = |accepted: Option<Accepted>| {
         let Some(accepted) = accepted else { return Ok(false) };
         let (request, respond) = accepted.map_err(io::Error::other)?;
         let stream = Stream { respond, body: None, orders: sender.clone() };
