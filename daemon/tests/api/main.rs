@@ -6,4 +6,17 @@
 mod common;
 
 mod answers;
+mod asking;
+mod ends;
+mod figures;
+mod framing;
 mod harness;
+mod heartbeats;
+mod leaving;
+mod many;
+mod retries;
+mod secrets;
+mod slow_readers;
+mod statuses;
+mod transport;
+mod verbatim;

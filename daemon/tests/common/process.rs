@@ -104,6 +104,20 @@ impl Process {
         size.trim().parse().unwrap()
     }
 
+    /// Memory that it has in use, in bytes (VmRSS, proc_pid_status(5)).
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        size.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// Ends it at once, and returns all that it has logged.
+    pub fn whole_log(mut self) -> String {
+        self.child.kill().unwrap();
+        let rest = self.log.iter();
+        self.read.iter().cloned().chain(rest).map(|line| line + "\n").collect()
+    }
+
     /// Waits for its end.
     pub fn ended(mut self) -> ExitStatus {
         let mut status = None;
