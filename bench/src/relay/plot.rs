@@ -14,19 +14,13 @@ const ROW: usize = 28;
 const THICK: usize = 18;
 const TITLE: usize = 40;
 
-/// Colours for light and for dark pages; there is no background.
+/// Colours that stand out on light pages and on dark ones; there is no background.
 const STYLE: &str = "\
-text { font: 13px system-ui, sans-serif; fill: #3a3a38; }
+text { font: 13px system-ui, sans-serif; fill: #7f7f7a; }
 .title { font-weight: 650; font-size: 15px; }
-.ours { fill: #2f7d68; }
-.other { fill: #a9a69d; }
-.floor { fill: #d3bd7c; }
-@media (prefers-color-scheme: dark) {
-  text { fill: #d6d3cb; }
-  .ours { fill: #7cc4ae; }
-  .other { fill: #6f6c65; }
-  .floor { fill: #a8935a; }
-}
+.ours { fill: #38957c; }
+.other { fill: #9a978e; }
+.floor { fill: #bfa45c; }
 ";
 
 /// Whose figure it is.

@@ -122,7 +122,7 @@ pub fn report(sections: &[Section]) -> String {
         text.push('\n');
     }
     for section in sections {
-        let _ = writeln!(text, "**{}**\n\n{}", section.title, section.text);
+        let _ = writeln!(text, "**{}**\n\n{}\n", section.title, section.text.trim_end());
     }
     text
 }
