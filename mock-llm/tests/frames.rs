@@ -1,6 +1,8 @@
 //! The scripted peer, seen by h2's client.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::{Connection, ResponseFuture, SendRequest};
@@ -24,10 +26,15 @@ fn request(client: &mut SendRequest<Bytes>, peer: &Peer) -> ResponseFuture {
     client.send_request(request, true).unwrap().0
 }
 
+/// Whatever a test waits for comes within ten seconds, or the test fails.
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), what).await.expect("nothing comes")
+}
+
 async fn body(response: ResponseFuture) -> Result<String, h2::Error> {
-    let mut stream = response.await?.into_body();
+    let mut stream = in_time(response).await?.into_body();
     let mut body = Vec::new();
-    while let Some(data) = stream.data().await {
+    while let Some(data) = in_time(stream.data()).await {
         let data = data?;
         stream.flow_control().release_capacity(data.len())?;
         body.extend_from_slice(&data);
@@ -85,7 +92,7 @@ async fn streams_are_reset_by_either_side() {
     let mut client = connect(&peer).await;
     let (first, second) = (request(&mut client, &peer), request(&mut client, &peer));
     assert_eq!(body(first).await.unwrap_err().reason(), Some(Reason::REFUSED_STREAM));
-    drop(second.await.unwrap());
+    drop(in_time(second).await.unwrap());
     assert_eq!(body(request(&mut client, &peer)).await.unwrap(), "next");
     let codes: Vec<u32> = peer.frames().iter().filter_map(frames::Frame::code).collect();
     assert_eq!(codes, [frames::CANCEL]);

@@ -4,7 +4,7 @@ use mock_llm::{MockLlm, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{prompt, short, start};
+use crate::{in_time, prompt, short, start};
 
 /// The end of an answer in chunks.
 const END: &str = "\r\n0\r\n\r\n";
@@ -24,14 +24,18 @@ async fn all(mock: &MockLlm, pattern: &str) -> String {
     let mut stream = TcpStream::connect(mock.address()).await.unwrap();
     send(&mut stream, pattern).await;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    in_time(stream.read_to_string(&mut answer)).await.unwrap();
     answer
 }
 
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut answer = Vec::new();
     while !answer.ends_with(end.as_bytes()) {
-        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            in_time(stream.read_buf(&mut answer)).await.unwrap() > 0,
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     String::from_utf8(answer).unwrap()
 }
@@ -59,7 +63,7 @@ async fn a_cut_connection_ends_with_fin_or_with_rst() {
         // The mock does not come to read this: for the kernel a reason for RST.
         stream.write_all(&[b'x'; 50_000]).await.unwrap();
         let mut answer = Vec::new();
-        let ended = stream.read_to_end(&mut answer).await.map_err(|error| error.kind());
+        let ended = in_time(stream.read_to_end(&mut answer)).await.map_err(|error| error.kind());
         match pattern {
             "tcp-reset:1" => assert_eq!(ended, Err(ErrorKind::ConnectionReset)),
             _ => assert!(ended.is_ok(), "{pattern} {ended:?}"),
@@ -81,7 +85,7 @@ async fn a_stale_connection_ends_under_the_next_request() {
     send(&mut stream, "").await;
     let mut rest = Vec::new();
     // RST or FIN, by what the kernel had not delivered.
-    let _ = stream.read_to_end(&mut rest).await;
+    let _ = in_time(stream.read_to_end(&mut rest)).await;
     assert_eq!(rest, b"");
     assert!(mock.until(|mock| mock.connections() == 0).await);
     assert_eq!(mock.requests().len(), 2);
@@ -124,6 +128,6 @@ async fn http2_is_refused_when_it_is_off() {
     let mut stream = TcpStream::connect(mock.address()).await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
+    let _ = in_time(stream.read_to_end(&mut answer)).await;
     assert!(answer.starts_with(b"HTTP/1.1 400 "));
 }

@@ -1,13 +1,13 @@
 use std::io::ErrorKind;
 
 use bytes::Bytes;
-use h2::client::{Connection, ResponseFuture, SendRequest};
+use h2::client::{Connection, SendRequest};
 use h2::{Reason, RecvStream};
-use http::Request;
+use http::{Request, Response};
 use mock_llm::{MockLlm, Settings};
 use tokio::net::TcpStream;
 
-use crate::{prompt, short, start, text};
+use crate::{in_time, prompt, short, start, text};
 
 async fn connect(mock: &MockLlm) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(mock.address()).await.unwrap();
@@ -18,12 +18,17 @@ async fn connect(mock: &MockLlm) -> SendRequest<Bytes> {
     client.ready().await.unwrap()
 }
 
-fn request(client: &mut SendRequest<Bytes>, mock: &MockLlm, pattern: &str) -> ResponseFuture {
+/// Sends a request at once; the response is to be awaited.
+fn request(
+    client: &mut SendRequest<Bytes>,
+    mock: &MockLlm,
+    pattern: &str,
+) -> impl Future<Output = Result<Response<RecvStream>, h2::Error>> + use<> {
     let request = Request::post(format!("{}/chat/completions", mock.base_url()));
     let request = request.header("x-test-pattern", pattern).body(()).unwrap();
     let (response, mut body) = client.send_request(request, false).unwrap();
     body.send_data(prompt("x").to_string().into(), true).unwrap();
-    response
+    in_time(response)
 }
 
 /// A connection whose SETTINGS are exchanged: the client has nothing to write, and finds its end by reading.
@@ -40,7 +45,7 @@ fn kind(error: &h2::Error) -> Option<ErrorKind> {
 
 async fn receive(mut stream: RecvStream) -> (String, Option<h2::Error>) {
     let mut body = Vec::new();
-    while let Some(data) = stream.data().await {
+    while let Some(data) = in_time(stream.data()).await {
         match data {
             Ok(data) => {
                 stream.flow_control().release_capacity(data.len()).unwrap();
@@ -93,7 +98,7 @@ async fn goaway_lets_the_stream_end_and_the_connection_after_it() {
     let (body, error) = receive(response.into_body()).await;
     assert!(error.is_none() && text(&body) == "word001 word002 word003 ", "{error:?} {body}");
     // Either it is shutting down already, or it refuses now.
-    let error = match client.ready().await {
+    let error = match in_time(client.ready()).await {
         Ok(mut client) => request(&mut client, &mock, "").await.unwrap_err(),
         Err(error) => error,
     };

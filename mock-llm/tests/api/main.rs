@@ -7,6 +7,8 @@ mod http2;
 mod misbehaviour;
 mod transports;
 
+use std::time::Duration;
+
 use mock_llm::{MockLlm, Settings};
 use serde_json::{Value, json};
 
@@ -15,16 +17,23 @@ fn short() -> Settings {
     Settings { chunk_count: 3, ..Settings::default() }
 }
 
+/// Whatever a test waits for comes in this time, or the test fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("nothing comes")
+}
+
 async fn start(settings: Settings) -> MockLlm {
     MockLlm::start(settings).await.unwrap()
 }
 
 fn over_http1() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().http1_only().build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).http1_only().build().unwrap()
 }
 
 fn over_http2() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge().build().unwrap()
 }
 
 fn prompt(text: &str) -> Value {

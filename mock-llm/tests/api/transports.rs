@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use crate::{prompt, short, start};
+use crate::{in_time, prompt, short, start};
 
 fn connector(pem: &str, protocols: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
@@ -43,14 +43,14 @@ async fn tls_offers_what_the_settings_speak() {
                 h2::client::Builder::new().handshake::<_, &[u8]>(stream).await.unwrap();
             tokio::spawn(connection);
             let request = http::Request::get(format!("{}/models", mock.base_url())).body(()).unwrap();
-            assert_eq!(client.send_request(request, true).unwrap().0.await.unwrap().status(), 200);
+            assert_eq!(in_time(client.send_request(request, true).unwrap().0).await.unwrap().status(), 200);
         } else {
             stream
                 .write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 .await
                 .unwrap();
             let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
+            in_time(stream.read_to_string(&mut answer)).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         }
     }
@@ -68,7 +68,7 @@ async fn a_unix_socket_serves_as_well() {
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    in_time(stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.contains("message_stop"), "{answer}");
     drop(mock);
     assert!(!path.exists());
@@ -80,5 +80,5 @@ async fn the_end_of_the_mock_is_the_end_of_its_connections() {
     let mut stream = TcpStream::connect(mock.address()).await.unwrap();
     assert!(mock.until(|mock| mock.connections() == 1).await);
     drop(mock);
-    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(in_time(stream.read(&mut [0])).await.unwrap(), 0);
 }
