@@ -3,13 +3,15 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use mock_llm::Settings;
+use mock_llm::{MockLlm, Settings};
 use tokio::net::TcpStream;
 
+use crate::common::process::Process;
+use crate::common::{eventually, hand_off};
 use crate::harness::{ALL, data, read_until, relayed, relayed_by_all, serve_metrics, until_figure};
 
 /// While a client waits for the head, for the first event, for the next one, and while events come.
-const PHASES: [&str; 4] = ["stall-before-head", "stall-after-head", "stall:3", "chunks:100000,delay:5"];
+const PHASES: [&str; 4] = ["stall-before-head", "stall-after-head", "stall:3", "chunks:1000,delay:5"];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Leave {
@@ -115,4 +117,52 @@ async fn the_end_of_an_answer_is_no_cancellation() {
         (relayed.api.cancelled(), relayed.api.resets(), relayed.api.connections_total()),
         (0, vec![], 1)
     );
+}
+
+/// The real program, asking this API in Chat Completions.
+fn process(api: &MockLlm, http2: bool) -> Process {
+    let environment = [("OPENAI_API_BASE", api.base_url()), ("OPENAI_HTTP2_ENABLED", http2.to_string())];
+    Process::start_with_environment(&["--backend", "openai"], &environment)
+}
+
+#[test]
+fn a_client_that_leaves_a_silent_api_leaves_no_descriptor_behind() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for http2 in [true, false] {
+        let api = runtime.block_on(MockLlm::start(Settings::default())).unwrap();
+        let process = process(&api, http2);
+        let before = process.open_files();
+        for phase in &PHASES[..3] {
+            let data = data("openai", phase, "text");
+            let clients: Vec<_> = (0..50).map(|_| hand_off(&process.path, data.as_bytes())).collect();
+            assert!(runtime.block_on(api.until(|api| api.streams() == 50)), "{phase}");
+            let half: Vec<_> = clients
+                .into_iter()
+                .enumerate()
+                .filter_map(|(index, client)| {
+                    client.shutdown(Shutdown::Write).unwrap();
+                    (index % 2 == 0).then_some(client)
+                })
+                .collect();
+            // Of HTTP/2 the connections stay.
+            let kept = if http2 { 2 } else { 0 };
+            let all_closed = || process.open_files() <= before + kept;
+            eventually(Duration::from_secs(2), &format!("every descriptor is closed: {phase}"), all_closed);
+            drop(half);
+        }
+        assert!(runtime.block_on(api.until(|api| (api.streams(), api.cancelled()) == (0, 150))));
+    }
+}
+
+#[test]
+fn a_burst_of_handoffs_makes_no_threads() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let api = runtime.block_on(MockLlm::start(Settings::default())).unwrap();
+    let process = process(&api, true);
+    let data = data("openai", "stall:1", "text");
+    let clients: Vec<_> = (0..500).map(|_| hand_off(&process.path, data.as_bytes())).collect();
+    assert!(runtime.block_on(api.until(|api| api.streams() == clients.len())));
+    let cores = std::thread::available_parallelism().unwrap().get();
+    // Workers, the program's first thread, and a few for the log and for names to be resolved.
+    assert!(process.threads() <= 2 * cores + 4, "{} threads on {cores} cores", process.threads());
 }

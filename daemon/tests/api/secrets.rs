@@ -31,6 +31,12 @@ fn whole(mut client: TcpStream) -> String {
 fn the_key_appears_nowhere() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let api = runtime.block_on(MockLlm::start(Settings::default())).unwrap();
+    let streaming = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
+         data: {{\"choices\":[{{\"delta\":{{\"content\":\"a\"}}}}]}}\n\n\
+         data: {{\"error\":{{\"message\":\"{KEY} and {TOKEN}\",\"type\":\"{TOKEN}\"}}}}\n\n"
+    );
+    let streaming = runtime.block_on(Rigid::start(streaming));
     let peers = ["401 Unauthorized", "400 Bad Request", "500 Internal Server Error", "200 OK"]
         .map(|status| runtime.block_on(Rigid::start(telling(status))));
     let directory = tempfile::tempdir().unwrap();
@@ -55,6 +61,7 @@ fn the_key_appears_nowhere() {
     for (name, peer) in ["unauthorized", "bad", "failing", "told"].into_iter().zip(&peers) {
         section(name, "openai", &peer.base, "http2_enabled = false");
     }
+    section("streaming", "openai", &streaming.base, "http2_enabled = false");
     let path = directory.path().join("daemon.toml");
     std::fs::write(&path, file).unwrap();
     let process = Process::start_with_environment(&[path.to_str().unwrap()], &[]);
@@ -81,6 +88,11 @@ fn the_key_appears_nowhere() {
         assert!(!response.starts_with("HTTP/1.1 200"), "{backend}: {response}");
         responses += &response;
     }
+    for format in ["text", "raw"] {
+        let response = whole(hand_off(&process.path, data("streaming", "", format).as_bytes()));
+        assert!(response.contains("event: error\n"), "{response}");
+        responses += &response;
+    }
     let sent = api.requests();
     assert!(sent.iter().any(|request| request.headers["x-token"] == TOKEN));
     assert!(sent.iter().any(|request| request.headers.get("x-api-key").is_some_and(|key| key == KEY)));
@@ -92,7 +104,7 @@ fn the_key_appears_nowhere() {
     let mut logged = String::new();
     eventually(SOON, "the access log is written", || {
         logged = std::fs::read_to_string(&access_log).unwrap();
-        logged.lines().count() == 4 * patterns.len() + 6
+        logged.lines().count() == 4 * patterns.len() + 8
     });
     let log = process.whole_log();
     assert!(log.contains("TRACE") && log.contains("stream finished"), "{}", log.len());

@@ -97,18 +97,26 @@ impl Process {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
-    /// Descriptors that the kernel has made room for (FDSize, proc_pid_status(5)).
+    /// Descriptors that the kernel has made room for.
     pub fn room_for_open_files(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
-        size.trim().parse().unwrap()
+        self.status("FDSize").parse().unwrap()
     }
 
-    /// Memory that it has in use, in bytes (VmRSS, proc_pid_status(5)).
+    /// Memory that it has in use, in bytes.
     pub fn resident(&self) -> usize {
+        self.status("VmRSS").trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// Threads that it has.
+    pub fn threads(&self) -> usize {
+        self.status("Threads").parse().unwrap()
+    }
+
+    /// A figure of the kernel (proc_pid_status(5)).
+    fn status(&self, name: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let size = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        size.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap().trim().to_owned()
     }
 
     /// Ends it at once, and returns all that it has logged.
