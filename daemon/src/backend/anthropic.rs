@@ -23,15 +23,11 @@ const MAX_TOKENS: u64 = 4096;
 
 /// Messages.
 #[derive(Clone)]
-pub(super) struct Messages {
-    path: &'static str,
-}
+pub(super) struct Messages;
 
 impl Dialect for Messages {
-    /// The vendor's own clients take a base without the version, others one with it.
-    fn of(profile: &Profile) -> Self {
-        let versioned = profile.api_base.trim_end_matches('/').ends_with("/v1");
-        Self { path: if versioned { "/messages" } else { "/v1/messages" } }
+    fn of(_: &Profile) -> Self {
+        Self
     }
 
     fn ask(&self, request: &Request, profile: &Profile, _: &str) -> Result<Question, BadRequest> {
@@ -52,10 +48,10 @@ impl Dialect for Messages {
         if !profile.api_key.is_empty() {
             fields.extend(secret(profile.api_key.expose()).map(|key| ("x-api-key", key)));
         }
-        Ok(Question { method: Method::POST, path: self.path, fields, body: body.end() })
+        Ok(Question { method: Method::POST, path: "/messages", fields, body: body.end() })
     }
 
-    fn read<'a>(&self, event: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
+    fn read<'a>(&mut self, event: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
         let reading = match event.event {
             b"content_block_delta" => delta(data, scratch).map(Reading::text),
             b"message_start" => Value::of(data).pick(["message"]).and_then(|[message]| usage(message)),
@@ -129,7 +125,7 @@ mod tests {
     }
 
     fn heard(stream: &str) -> Heard {
-        hear(&Messages::of(&profile()), stream)
+        hear(Messages, stream)
     }
 
     #[test]
@@ -163,13 +159,6 @@ mod tests {
             question.fields.iter().map(|(name, value)| (*name, value.to_str().unwrap())).collect();
         assert_eq!(fields, [("anthropic-version", "2023-06-01"), ("x-api-key", "sk-1")]);
         assert_eq!(question.path, "/messages");
-    }
-
-    #[test]
-    fn a_base_without_a_version_gets_one() {
-        let profile = Profile { api_base: "http://x".into(), ..profile() };
-        let question = fixtures::ask::<Messages>(&profile, r#"{"prompt":"x","model":"claude"}"#).unwrap();
-        assert_eq!(question.path, "/v1/messages");
     }
 
     #[test]

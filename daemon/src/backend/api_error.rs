@@ -74,7 +74,7 @@ impl ApiError {
     /// The status that the API would have given, had it known before.
     #[must_use]
     pub(super) fn status(&self) -> u16 {
-        self.status.unwrap_or_else(|| match self.kind.as_str() {
+        self.status.unwrap_or(match self.kind.as_str() {
             "invalid_request_error" | "context_length_exceeded" | "invalid_prompt" => 400,
             "authentication_error" | "invalid_api_key" => 401,
             "permission_error" => 403,

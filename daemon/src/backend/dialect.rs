@@ -8,7 +8,7 @@ use super::api_error::ApiError;
 use crate::config::{Format, Profile, Secret};
 use crate::request::{BadRequest, Request};
 
-/// How an API is asked, and what the events of its answers say.
+/// How an API is asked, and what the events of its answers say. Each answer has a copy of its own.
 pub(super) trait Dialect: Clone + Send + Sync + Unpin + 'static {
     /// That of `profile`, which is of this type.
     fn of(profile: &Profile) -> Self;
@@ -20,7 +20,7 @@ pub(super) trait Dialect: Clone + Send + Sync + Unpin + 'static {
     fn ask(&self, request: &Request, profile: &Profile, default_model: &str) -> Result<Question, BadRequest>;
 
     /// What an event with data says. `scratch` is for text that does not stand in the event as it is meant.
-    fn read<'a>(&self, event: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a>;
+    fn read<'a>(&mut self, event: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a>;
 
     /// The format that a client gets who asks for this one.
     fn format(asked: Format) -> Format {

@@ -17,7 +17,7 @@ pub(super) struct Heard {
 }
 
 /// Reads a whole answer.
-pub(super) fn hear<D: Dialect>(dialect: &D, stream: &str) -> Heard {
+pub(super) fn hear<D: Dialect>(mut dialect: D, stream: &str) -> Heard {
     let mut heard = Heard::default();
     let mut scanner = Scanner::new(1 << 20);
     let mut rest = stream.as_bytes();

@@ -5,7 +5,7 @@
 //! | backends that need no API | [`mock`], [`typing`], [`recital`], [`test_pattern`] |
 //! | an API: asks it, holds the client's status until it answers, reads its events | [`api`], [`stream`], [`refused`] |
 //! | how each API is asked and what its events say: one file a dialect, behind [`dialect::Dialect`] | [`openai`], [`openai_responses`], [`anthropic`], [`verbatim`] |
-//! | what dialects share | [`body`], [`api_error`] |
+//! | what dialects share | [`body`], [`template`], [`api_error`] |
 
 mod anthropic;
 mod api;
@@ -20,6 +20,7 @@ mod openai_responses;
 mod recital;
 mod refused;
 mod stream;
+mod template;
 mod test_pattern;
 mod typing;
 mod verbatim;

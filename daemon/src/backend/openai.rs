@@ -11,6 +11,7 @@ use super::Usage;
 use super::api_error::ApiError;
 use super::body::{Object, conversation};
 use super::dialect::{Dialect, Question, Reading, bearer};
+use super::template::Template;
 use crate::config::Profile;
 use crate::request::{BadRequest, Request};
 
@@ -18,12 +19,15 @@ use crate::request::{BadRequest, Request};
 const DONE: &[u8] = b"[DONE]";
 
 /// Chat Completions.
-#[derive(Clone)]
-pub(super) struct ChatCompletions;
+#[derive(Clone, Default)]
+pub(super) struct ChatCompletions {
+    /// The last chunk: most are alike.
+    template: Template,
+}
 
 impl Dialect for ChatCompletions {
     fn of(_: &Profile) -> Self {
-        Self
+        Self::default()
     }
 
     fn ask(&self, request: &Request, profile: &Profile, default_model: &str) -> Result<Question, BadRequest> {
@@ -47,11 +51,20 @@ impl Dialect for ChatCompletions {
         })
     }
 
-    fn read<'a>(&self, _: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
+    fn read<'a>(&mut self, _: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
         if data == DONE {
             return Reading::end();
         }
-        chunk(data, scratch).unwrap_or_else(|malformed| Reading::error(ApiError::unreadable(malformed)))
+        if let Some(text) = self.template.read(data) {
+            self.template.fitted();
+            return Reading::text(text);
+        }
+        let reading = chunk(data, scratch);
+        let reading = reading.unwrap_or_else(|malformed| Reading::error(ApiError::unreadable(malformed)));
+        if reading.error.is_none() && reading.usage.is_none() && !reading.text.is_empty() {
+            self.template.learn(data, reading.text);
+        }
+        reading
     }
 }
 
@@ -62,7 +75,7 @@ fn chunk<'a>(data: &'a [u8], scratch: &'a mut String) -> Result<Reading<'a>, Mal
     if is_error || error.is_some_and(|error| !error.is_null()) {
         return Ok(Reading::error(ApiError::of_event(data)));
     }
-    let usage = usage.map(self::usage).transpose()?;
+    let usage = usage.filter(|usage| !usage.is_null()).map(self::usage).transpose()?;
     let text = match choices.and_then(Value::as_array).and_then(|mut choices| choices.next()) {
         Some(choice) => text(choice?, scratch)?,
         // The last chunk, with the usage, has none, nor has Azure's first.
@@ -98,7 +111,7 @@ mod tests {
     use crate::config::DialectName;
 
     fn heard(stream: &str) -> Heard {
-        hear(&ChatCompletions, stream)
+        hear(ChatCompletions::default(), stream)
     }
 
     fn profile() -> Profile {
@@ -156,6 +169,25 @@ mod tests {
         );
         let usage = Usage { input: Some(7), output: Some(3) };
         assert_eq!(heard(stream), Heard { text: "Hello \"ü😀\n".into(), usage, ended: true, error: None });
+    }
+
+    #[test]
+    fn chunks_that_differ_in_their_text_only_are_not_parsed_again() {
+        let mut dialect = ChatCompletions::default();
+        let chunk = |text| {
+            format!("{{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}],\"usage\":null}}")
+        };
+        let mut read = |text: &str| {
+            let event = format!("data: {}\n\n", chunk(text));
+            let mut scanner = sse::Scanner::new(1024);
+            let block = scanner.next(&mut event.as_bytes()).unwrap().unwrap();
+            let (fits, mut scratch) =
+                (dialect.template.read(chunk(text).as_bytes()).is_some(), String::new());
+            (dialect.read(&block, chunk(text).as_bytes(), &mut scratch).text.to_owned(), fits)
+        };
+        let said = ["one", "two", "a\\nb", "three"].map(|text| read(text));
+        let expected = [("one", false), ("two", true), ("a\nb", false), ("three", true)];
+        assert_eq!(said, expected.map(|(text, fits)| (text.to_owned(), fits)));
     }
 
     #[test]

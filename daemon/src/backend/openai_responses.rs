@@ -43,7 +43,7 @@ impl Dialect for Responses {
         })
     }
 
-    fn read<'a>(&self, event: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
+    fn read<'a>(&mut self, event: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
         let reading = match event.event {
             b"response.output_text.delta" | b"response.refusal.delta" => {
                 delta(data, scratch).map(Reading::text)
@@ -137,21 +137,21 @@ mod tests {
             "event: response.completed\ndata: {\"response\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":3}}}\n\n",
         );
         let usage = Usage { input: Some(7), output: Some(3) };
-        assert_eq!(hear(&Responses, stream), Heard { text: "Hello".into(), usage, ended: true, error: None });
+        assert_eq!(hear(Responses, stream), Heard { text: "Hello".into(), usage, ended: true, error: None });
     }
 
     #[test]
     fn an_answer_that_is_cut_at_its_longest_has_ended() {
         let stream = "event: response.incomplete\ndata: {\"response\":{\"usage\":null}}\n\n";
-        assert_eq!(hear(&Responses, stream), Heard { ended: true, ..Heard::default() });
+        assert_eq!(hear(Responses, stream), Heard { ended: true, ..Heard::default() });
     }
 
     #[test]
     fn failures_are_errors() {
         let failed = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}}\n\n";
-        assert_eq!(hear(&Responses, failed).error.as_deref(), Some("server_error: m"));
+        assert_eq!(hear(Responses, failed).error.as_deref(), Some("server_error: m"));
         let error =
             "event: error\ndata: {\"type\":\"error\",\"code\":\"rate_limit_exceeded\",\"message\":\"m\"}\n\n";
-        assert_eq!(hear(&Responses, error).error.as_deref(), Some("rate_limit_exceeded: m"));
+        assert_eq!(hear(Responses, error).error.as_deref(), Some("rate_limit_exceeded: m"));
     }
 }

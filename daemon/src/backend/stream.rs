@@ -13,8 +13,8 @@ use crate::config::Format;
 use crate::events::Events;
 use crate::outcome::Failure;
 
-/// Longest event of an API, in bytes.
-const EVENT_LIMIT: usize = 1024 * 1024;
+/// Longest event of an API, in bytes. Some repeat the whole answer in their last one.
+const EVENT_LIMIT: usize = 4 * 1024 * 1024;
 
 /// An answer under way.
 pub(super) struct Stream<D> {
@@ -101,7 +101,7 @@ impl<D: Dialect> Stream<D> {
         if let Some(first) = self.first.take() {
             let mut scanner = Scanner::new(EVENT_LIMIT);
             if let Some(Ok(block)) = scanner.next(&mut &first[..])
-                && write(&self.dialect, &block, &mut self.usage, events)?
+                && write(&mut self.dialect, &block, &mut self.usage, events)?
             {
                 return Ok(Read::End);
             }
@@ -109,7 +109,7 @@ impl<D: Dialect> Stream<D> {
         let mut rest = &self.unread[..];
         while let Some(block) = self.scanner.next(&mut rest) {
             let block = block.map_err(|_| too_long())?;
-            if write(&self.dialect, &block, &mut self.usage, events)? {
+            if write(&mut self.dialect, &block, &mut self.usage, events)? {
                 return Ok(Read::End);
             }
             if events.is_full() {
@@ -157,7 +157,7 @@ impl<D: Dialect> Answer for Stream<D> {
 
 /// Writes what `block` says, in the format of `events`. Returns whether it marks the end.
 fn write<D: Dialect>(
-    dialect: &D,
+    dialect: &mut D,
     block: &Block<'_>,
     usage: &mut Usage,
     events: &mut Events<'_>,

@@ -35,7 +35,7 @@ impl Dialect for Verbatim {
     }
 
     /// Nothing but its end is understood of it.
-    fn read<'a>(&self, event: &Block<'a>, _: &'a [u8], _: &'a mut String) -> Reading<'a> {
+    fn read<'a>(&mut self, event: &Block<'a>, _: &'a [u8], _: &'a mut String) -> Reading<'a> {
         match &self.end_event {
             Some(end) if end.as_bytes() == event.event => Reading::end(),
             _ => Reading::default(),

@@ -53,19 +53,16 @@ impl Answers {
     }
 
     pub(super) fn write(&self, to: &mut Exposition) {
-        let figures: [(_, _, fn(&Backend) -> &AtomicU64); 3] = [
-            ("daemon_tokens_input_total", "Tokens of requests, as far as backends tell.", |of| &of.input),
-            ("daemon_tokens_output_total", "Tokens of answers, as far as backends tell.", |of| &of.output),
-            (
-                "daemon_tokens_saved_total",
-                "Estimate of tokens that were not generated since the client had left.",
-                |of| &of.saved,
-            ),
-        ];
-        for (name, help, figure) in figures {
+        let mut counters = |name, help, figure: fn(&Backend) -> &AtomicU64| {
             let values: Vec<_> = self.0.iter().map(|of| (&*of.name, load(figure(of)))).collect();
             to.counters(name, help, "backend", &values);
-        }
+        };
+        counters("daemon_tokens_input_total", "Tokens of requests, as far as backends tell.", |of| &of.input);
+        counters("daemon_tokens_output_total", "Tokens of answers, as far as backends tell.", |of| {
+            &of.output
+        });
+        let help = "Estimate of tokens that were not generated since the client had left.";
+        counters("daemon_tokens_saved_total", help, |of| &of.saved);
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Clock {
     sent: Instant,
     /// None as long as the stream has not had to wait.
     timer: Option<Pin<Box<Sleep>>>,
+    /// When it runs out. Kept here as well: it is looked at with each token, and the timer is elsewhere in memory.
+    rings: Option<Instant>,
 }
 
 impl Clock {
@@ -39,7 +41,7 @@ impl Clock {
     pub(super) fn new(heartbeat: Option<Duration>, silence: Duration, limit: Option<Duration>) -> Self {
         let now = Instant::now();
         let end = limit.and_then(|limit| now.checked_add(limit));
-        Self { heartbeat, silence, end, heard: now, sent: now, timer: None }
+        Self { heartbeat, silence, end, heard: now, sent: now, timer: None, rings: None }
     }
 
     /// The backend has said something, and it is on its way to the client.
@@ -65,14 +67,14 @@ impl Clock {
 
     /// What is due `now`.
     pub(super) fn due(&self, now: Instant) -> Option<Due> {
-        let timer = self.timer.as_ref()?;
-        let (at, due) = if now < timer.deadline() { return None } else { self.next() };
+        self.rings.filter(|rings| *rings <= now)?;
+        let (at, due) = self.next();
         (at <= now).then_some(due)
     }
 
     /// Has the task woken when something is due. Returns what is due already.
     pub(super) fn wait(&mut self, now: Instant, context: &mut Context<'_>) -> Option<Due> {
-        if self.timer.as_ref().is_some_and(|timer| now < timer.deadline()) {
+        if self.rings.is_some_and(|rings| now < rings) {
             return None;
         }
         let (at, due) = self.next();
@@ -81,6 +83,7 @@ impl Clock {
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         timer.as_mut().reset(at);
+        self.rings = Some(at);
         // Unconstrained: a timer that is skipped since the task has used up its turn would not wake it later.
         match pin!(tokio::task::coop::unconstrained(timer.as_mut())).poll(context) {
             Poll::Pending => None,

@@ -1,15 +1,16 @@
 //! Carries a backend's answer to the client, event by event.
 
+mod aside;
 mod clock;
 mod end;
 
 use std::cell::RefCell;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::sync::CancellationToken;
 
 use crate::backend::{BoxAnswer, Next, Opening, Refusal, Usage};
 use crate::client::framing::{Frame, Framing};
@@ -19,6 +20,7 @@ use crate::config::{Config, Format};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::outcome::{Failure, Outcome};
+use aside::Aside;
 use clock::{Clock, Due};
 pub use end::End;
 
@@ -129,12 +131,18 @@ impl<'a> Relay<'a> {
     /// is slow the backend is not asked for more.
     pub async fn run(&mut self, cancel: &CancellationToken) -> End {
         let mut cancelled = pin!(cancel.cancelled());
+        let mut aside = Aside::default();
         loop {
             let turn = std::future::poll_fn(|context| {
-                if self.client.poll_gone(context).is_ready() {
-                    return Poll::Ready(Turn::End(Outcome::ClientGone.into()));
+                let mut cut = false;
+                if let Some(waker) = aside.rung(context) {
+                    let context = &mut Context::from_waker(&waker);
+                    if self.client.poll_gone(context).is_ready() {
+                        return Poll::Ready(Turn::End(Outcome::ClientGone.into()));
+                    }
+                    cut = cancelled.as_mut().poll(context).is_ready();
                 }
-                FRAME.with_borrow_mut(|frame| self.poll_turn(frame, cancelled.as_mut(), context))
+                FRAME.with_borrow_mut(|frame| self.poll_turn(frame, cut, context))
             });
             match turn.await {
                 Turn::Again => {}
@@ -143,6 +151,7 @@ impl<'a> Relay<'a> {
                     if let Err(outcome) = Box::pin(self.write_rest(&rest, cancel)).await {
                         return outcome.into();
                     }
+                    aside.forget();
                     if let Some(end) = end {
                         return end;
                     }
@@ -154,17 +163,12 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Sends what there is, all at once.
-    fn poll_turn(
-        &mut self,
-        frame: &mut Frame,
-        cancelled: Pin<&mut WaitForCancellationFuture<'_>>,
-        context: &mut Context<'_>,
-    ) -> Poll<Turn> {
+    /// Sends what there is, all at once. `cut`: that is all.
+    fn poll_turn(&mut self, frame: &mut Frame, cut: bool, context: &mut Context<'_>) -> Poll<Turn> {
         let now = Instant::now();
         let due = self.clock.due(now);
         let mut events = Events::new(frame.begin(), self.format);
-        let gathered = if cancelled.poll(context).is_ready() {
+        let gathered = if cut {
             let message = "the server is shutting down; please ask again";
             Gathered::End(self.fail(&mut events, Outcome::Shutdown, 503, message))
         } else if due == Some(Due::End) {
