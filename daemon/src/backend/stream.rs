@@ -16,6 +16,9 @@ use crate::outcome::Failure;
 /// Longest event of an API, in bytes. Some repeat the whole answer in their last one.
 const EVENT_LIMIT: usize = 4 * 1024 * 1024;
 
+/// The most that is kept of the comments before the first event, in bytes. More of them says no more.
+const COMMENT_LIMIT: usize = 4 * 1024;
+
 /// An answer under way.
 pub(super) struct Stream<D> {
     dialect: D,
@@ -24,8 +27,8 @@ pub(super) struct Stream<D> {
     /// What of the last chunk has not been read.
     unread: Bytes,
     scanner: Scanner,
-    /// The first event, which was read already for the sake of the client's status.
-    first: Option<Box<[u8]>>,
+    /// The first event, which was read already for the sake of the client's status, and the comments before it.
+    first: Vec<u8>,
     usage: Usage,
 }
 
@@ -47,7 +50,7 @@ impl<D: Dialect> Stream<D> {
             body: Some(body),
             unread: Bytes::new(),
             scanner,
-            first: None,
+            first: Vec::new(),
             usage: Usage::default(),
         }
     }
@@ -58,16 +61,23 @@ impl<D: Dialect> Stream<D> {
             let mut rest = &self.unread[..];
             while let Some(block) = self.scanner.next(&mut rest) {
                 let Ok(block) = block else { return Poll::Ready(Err(refuse(too_long()))) };
-                // A comment, of which some send many while a request waits for its turn.
-                let Some(data) = block.data else { continue };
+                let Some(data) = block.data else {
+                    // A comment, of which some send many while a request waits for its turn.
+                    if self.first.len() + block.raw.len() <= COMMENT_LIMIT {
+                        self.first.extend_from_slice(block.raw);
+                    }
+                    continue;
+                };
                 if let Some(error) = self.dialect.read(&block, data, &mut String::new()).error {
                     return Poll::Ready(Err(refused::by_event(&error)));
                 }
-                self.first = Some(block.raw.into());
+                self.first.extend_from_slice(block.raw);
                 let read = self.unread.len() - rest.len();
                 self.unread.advance(read);
                 return Poll::Ready(Ok(()));
             }
+            // Taken in: it must not be read again when there is more.
+            self.unread = Bytes::new();
             match ready!(self.poll_chunk(context)) {
                 Ok(true) => {}
                 Ok(false) => return Poll::Ready(Ok(())),
@@ -98,12 +108,13 @@ impl<D: Dialect> Stream<D> {
 
     /// Reads the events of the chunk.
     fn read(&mut self, events: &mut Events<'_>) -> Result<Read, Broken> {
-        if let Some(first) = self.first.take() {
-            let mut scanner = Scanner::new(EVENT_LIMIT);
-            if let Some(Ok(block)) = scanner.next(&mut &first[..])
-                && write(&mut self.dialect, &block, &mut self.usage, events)?
-            {
-                return Ok(Read::End);
+        if !self.first.is_empty() {
+            let first = std::mem::take(&mut self.first);
+            let (mut scanner, mut rest) = (Scanner::new(EVENT_LIMIT), &first[..]);
+            while let Some(Ok(block)) = scanner.next(&mut rest) {
+                if write(&mut self.dialect, &block, &mut self.usage, events)? {
+                    return Ok(Read::End);
+                }
             }
         }
         let mut rest = &self.unread[..];
