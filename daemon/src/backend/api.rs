@@ -10,6 +10,7 @@ use upstream::{Body, Upstream};
 
 use super::api_error::ApiError;
 use super::dialect::{Dialect, Question};
+use super::secrets::Secrets;
 use super::stream::Stream;
 use super::{Backend, Opening, Refusal, refused};
 use crate::config::{self, Format, Profile};
@@ -65,11 +66,12 @@ impl<D: Dialect> Backend for Api<D> {
         let profile = config.profile(&self.profile.name).unwrap_or(&self.profile);
         let question = self.dialect.ask(request, profile, &config.default_model)?;
         let request = put_together(question, &self.base_path, request, profile)?;
+        let secrets = Secrets::of(profile);
         Ok(Box::pin(async move {
             let upstream = self.upstream()?;
             let response = upstream.send(request).await.map_err(|error| refused::unreached(&error))?;
-            let body = body_of(response).await?;
-            let mut stream = Stream::new(self.dialect.clone(), body);
+            let body = body_of(response, &secrets).await?;
+            let mut stream = Stream::new(self.dialect.clone(), body, secrets);
             poll_fn(|context| stream.poll_first(context)).await?;
             Ok(Box::pin(stream) as _)
         }))
@@ -124,16 +126,16 @@ fn put_together(
 }
 
 /// The body of a response that answers.
-async fn body_of(response: Response<Body>) -> Result<Body, Refusal> {
+async fn body_of(response: Response<Body>, secrets: &Secrets) -> Result<Body, Refusal> {
     let (head, mut body) = response.into_parts();
     if !head.status.is_success() {
-        let said = read_some(&mut body).await;
-        return Err(refused::by_status(head.status.as_u16(), &head.headers, &said));
+        let said = secrets.hide(&read_some(&mut body).await);
+        return Err(refused::by_status(head.status.as_u16(), &head.headers, said.as_bytes()));
     }
     let Some(problem) = no_event_stream(&head.headers) else { return Ok(body) };
-    let said = read_some(&mut body).await;
+    let said = secrets.hide(&read_some(&mut body).await);
     // Some tell their errors under 200.
-    match ApiError::parse(&said) {
+    match ApiError::parse(said.as_bytes()) {
         Some(error) => Err(refused::by_event(&error)),
         None => Err(Refusal {
             cause: Some(problem),
@@ -158,7 +160,7 @@ fn no_event_stream(fields: &HeaderMap) -> Option<String> {
 }
 
 /// The beginning of a body.
-async fn read_some(body: &mut Body) -> Vec<u8> {
+async fn read_some(body: &mut Body) -> String {
     let mut bytes = Vec::new();
     while let Some(Ok(more)) = poll_fn(|context| body.poll_data(context)).await {
         bytes.extend_from_slice(&more);
@@ -167,5 +169,5 @@ async fn read_some(body: &mut Body) -> Vec<u8> {
             break;
         }
     }
-    bytes
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -5,7 +5,7 @@
 //! | backends that need no API | [`mock`], [`typing`], [`recital`], [`test_pattern`] |
 //! | an API: asks it, holds the client's status until it answers, reads its events | [`api`], [`stream`], [`refused`] |
 //! | how each API is asked and what its events say: one file a dialect, behind [`dialect::Dialect`] | [`openai`], [`openai_responses`], [`anthropic`], [`verbatim`] |
-//! | what dialects share | [`body`], [`template`], [`api_error`] |
+//! | what dialects share | [`body`], [`template`], [`api_error`], [`secrets`] |
 
 mod anthropic;
 mod api;
@@ -19,6 +19,7 @@ mod openai;
 mod openai_responses;
 mod recital;
 mod refused;
+mod secrets;
 mod stream;
 mod template;
 mod test_pattern;

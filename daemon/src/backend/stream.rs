@@ -7,7 +7,9 @@ use bytes::{Buf, Bytes};
 use sse::{Block, Scanner};
 use upstream::Body;
 
+use super::api_error::ApiError;
 use super::dialect::{Dialect, EndOfResponse};
+use super::secrets::Secrets;
 use super::{Answer, Broken, Next, Refusal, Usage, refused};
 use crate::config::Format;
 use crate::events::Events;
@@ -30,6 +32,8 @@ pub(super) struct Stream<D> {
     /// The first event, which was read already for the sake of the client's status, and the comments before it.
     first: Vec<u8>,
     usage: Usage,
+    /// What no error may tell.
+    secrets: Secrets,
 }
 
 /// What reading has come to.
@@ -43,7 +47,7 @@ enum Read {
 }
 
 impl<D: Dialect> Stream<D> {
-    pub(super) fn new(dialect: D, body: Body) -> Self {
+    pub(super) fn new(dialect: D, body: Body, secrets: Secrets) -> Self {
         let scanner = Scanner::new(EVENT_LIMIT);
         Self {
             dialect,
@@ -52,6 +56,7 @@ impl<D: Dialect> Stream<D> {
             scanner,
             first: Vec::new(),
             usage: Usage::default(),
+            secrets,
         }
     }
 
@@ -69,7 +74,7 @@ impl<D: Dialect> Stream<D> {
                     continue;
                 };
                 if let Some(error) = self.dialect.read(&block, data, &mut String::new()).error {
-                    return Poll::Ready(Err(refused::by_event(&error)));
+                    return Poll::Ready(Err(refused::by_event(&hidden(*error, &self.secrets))));
                 }
                 self.first.extend_from_slice(block.raw);
                 let read = self.unread.len() - rest.len();
@@ -112,7 +117,7 @@ impl<D: Dialect> Stream<D> {
             let first = std::mem::take(&mut self.first);
             let (mut scanner, mut rest) = (Scanner::new(EVENT_LIMIT), &first[..]);
             while let Some(Ok(block)) = scanner.next(&mut rest) {
-                if write(&mut self.dialect, &block, &mut self.usage, events)? {
+                if write(&mut self.dialect, &block, &mut self.usage, &self.secrets, events)? {
                     return Ok(Read::End);
                 }
             }
@@ -120,7 +125,7 @@ impl<D: Dialect> Stream<D> {
         let mut rest = &self.unread[..];
         while let Some(block) = self.scanner.next(&mut rest) {
             let block = block.map_err(|_| too_long())?;
-            if write(&mut self.dialect, &block, &mut self.usage, events)? {
+            if write(&mut self.dialect, &block, &mut self.usage, &self.secrets, events)? {
                 return Ok(Read::End);
             }
             if events.is_full() {
@@ -171,6 +176,7 @@ fn write<D: Dialect>(
     dialect: &mut D,
     block: &Block<'_>,
     usage: &mut Usage,
+    secrets: &Secrets,
     events: &mut Events<'_>,
 ) -> Result<bool, Broken> {
     let verbatim = events.format() == Format::Raw;
@@ -180,9 +186,6 @@ fn write<D: Dialect>(
         }
         return Ok(false);
     };
-    if verbatim {
-        events.verbatim(block.raw);
-    }
     // Nothing is allocated as long as nothing is decoded.
     let mut scratch = String::new();
     let reading = dialect.read(block, data, &mut scratch);
@@ -190,12 +193,25 @@ fn write<D: Dialect>(
         usage.add(more);
     }
     if let Some(error) = reading.error {
-        return Err(refused::in_mid_stream(&error, verbatim));
+        let told = verbatim && !secrets.are_in(data);
+        if told {
+            events.verbatim(block.raw);
+        }
+        return Err(refused::in_mid_stream(&hidden(*error, secrets), told));
     }
-    if !verbatim {
+    if verbatim {
+        events.verbatim(block.raw);
+    } else {
         events.text(reading.text);
     }
     Ok(reading.end)
+}
+
+/// What may be told of an error.
+fn hidden(mut error: ApiError, secrets: &Secrets) -> ApiError {
+    error.kind = secrets.hide(&error.kind);
+    error.message = secrets.hide(&error.message);
+    error
 }
 
 fn too_long() -> Broken {
