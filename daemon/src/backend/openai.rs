@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn chunks_that_differ_in_their_text_only_are_not_parsed_again() {
         let mut dialect = ChatCompletions::default();
-        let chunk = |text| {
+        let chunk = |text: &str| {
             format!("{{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}],\"usage\":null}}")
         };
         let mut read = |text: &str| {
