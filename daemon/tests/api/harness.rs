@@ -21,11 +21,6 @@ pub const ALL: [&str; 4] = ["chat", "responses", "messages", "events"];
 /// Those whose answers are understood.
 pub const LLM: [&str; 3] = ["chat", "responses", "messages"];
 
-/// The most groups of connections to one API: the daemon may have one for each of its threads.
-pub fn pools() -> usize {
-    std::thread::available_parallelism().unwrap().get()
-}
-
 /// A daemon whose backend `api` is a mock API.
 pub struct Relayed {
     pub daemon: Daemon,
