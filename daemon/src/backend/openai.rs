@@ -185,7 +185,7 @@ mod tests {
                 (dialect.template.read(chunk(text).as_bytes()).is_some(), String::new());
             (dialect.read(&block, chunk(text).as_bytes(), &mut scratch).text.to_owned(), fits)
         };
-        let said = ["one", "two", "a\\nb", "three"].map(|text| read(text));
+        let said = ["one", "two", "a\\nb", "three"].map(&mut read);
         let expected = [("one", false), ("two", true), ("a\nb", false), ("three", true)];
         assert_eq!(said, expected.map(|(text, fits)| (text.to_owned(), fits)));
     }

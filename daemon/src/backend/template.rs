@@ -40,20 +40,19 @@ impl Template {
 
     /// Learns from an event that did not fit, and that said nothing but `text`.
     pub(super) fn learn(&mut self, event: &[u8], text: &str) {
-        if self.misses == PATIENCE {
-            return;
-        }
-        *self = Self { misses: self.misses + 1, ..Self::default() };
-        // Text with escapes stands elsewhere.
+        // Text with escapes stands elsewhere, and is no reason to forget.
         let Some(at) = (text.as_ptr() as usize).checked_sub(event.as_ptr() as usize) else { return };
         let Some(behind) = event.get(at + text.len()..) else { return };
         if self.misses == PATIENCE {
             return;
         }
-        let (between, behind) = without_noise(behind);
-        self.around = [&event[..at], between, behind].concat().into();
-        self.text = at;
-        self.noise = at + between.len();
+        *self = Self { misses: self.misses + 1, ..Self::default() };
+        if self.misses < PATIENCE {
+            let (between, behind) = without_noise(behind);
+            self.around = [&event[..at], between, behind].concat().into();
+            self.text = at;
+            self.noise = at + between.len();
+        }
     }
 
     /// An event has fitted.
