@@ -175,7 +175,15 @@ impl<'a> Relay<'a> {
             let message = "the answer took longer than any may; it ends here";
             Gathered::End(self.fail(&mut events, Outcome::StreamTimeout, 504, message))
         } else {
-            match (self.gather(&mut events, context), due) {
+            let gathered = self.gather(&mut events, context);
+            if events.pieces() > 0 {
+                self.clock.heard(now);
+                self.first_token.get_or_insert(now - self.started);
+                self.pieces += u64::from(events.pieces());
+            } else if events.is_alive() {
+                self.clock.alive(now);
+            }
+            match (gathered, due) {
                 (Gathered::All, Some(Due::Silence)) if !events.is_alive() => {
                     let message = "the backend has been silent for too long";
                     Gathered::End(self.fail(&mut events, Outcome::BackendTimeout, 504, message))
@@ -189,13 +197,6 @@ impl<'a> Relay<'a> {
             }
         };
         let pieces = events.pieces();
-        if pieces > 0 {
-            self.clock.heard(now);
-            self.first_token.get_or_insert(now - self.started);
-            self.pieces += u64::from(pieces);
-        } else if events.is_alive() {
-            self.clock.alive(now);
-        }
         self.send(frame, gathered, pieces, now, context)
     }
 
