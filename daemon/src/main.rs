@@ -60,13 +60,15 @@ fn serve(flags: &Serve) -> ExitCode {
 
 /// Answers handoffs until a signal comes.
 fn answer(loaded: Loaded, inherited: Vec<Inherited>, sources: &Sources, log: &Log) -> ExitCode {
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!("the runtime does not start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let threads = loaded.config.server.threads();
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!("the runtime does not start: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
     runtime.block_on(async {
         let (first, second) = match shutdown::signals() {
             Ok(signals) => signals,

@@ -297,6 +297,8 @@ static KEYS: &[Entry] = &[
             "Group of the sockets' files, by name or number, for example \"www-data\". Empty: the daemon's own."),
     key!("server", "admin_socket_path", server.admin_socket_path: OptionalPath, Restart, [],
             "Unix socket that `streaming-daemon status` asks. Only the daemon's user may connect. Empty: none."),
+    key!("server", "worker_threads", server.worker_threads: Limit, Restart, [],
+            "Threads that carry the streams. 0: half as many as there are processors, at least one."),
     key!("server", "max_connections", server.max_connections: Count, Live, ["DAEMON_MAX_CONNECTIONS", "MAX_CONNECTIONS"],
             "Streams at the same time. Above it clients get 503 with Retry-After."),
     key!("server", "max_streams_per_user", server.max_streams_per_user: Limit, Live, [],

@@ -1,6 +1,7 @@
 //! The settings by name and type. What each means to an operator stands in [`super::keys`].
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Server {
     pub socket_group: Option<String>,
     /// Where `streaming-daemon status` asks.
     pub admin_socket_path: Option<PathBuf>,
+    /// Threads that carry the streams; none: [`Server::threads`] decides.
+    pub worker_threads: Option<usize>,
     /// Streams at the same time. A handoff above it is answered with `503` and `Retry-After`.
     pub max_connections: usize,
     /// Streams of one `user_id` at the same time; above it `429`.
@@ -170,6 +173,16 @@ pub enum AccessLogFormat {
     Json,
 }
 
+impl Server {
+    /// How many threads carry the streams. By default half of the processors: the fewer there are, the more tokens share
+    /// a wake-up, one carries a hundred thousand tokens a second, and Apache and PHP are on the same machine.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.worker_threads.unwrap_or_else(|| processors().div_ceil(2))
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -178,6 +191,7 @@ impl Default for Server {
             socket_mode: 0o660,
             socket_group: None,
             admin_socket_path: None,
+            worker_threads: None,
             max_connections: 100_000,
             max_streams_per_user: None,
             max_streams_per_client: None,
