@@ -15,7 +15,7 @@ MODULE := $(RELEASE)/mod_socket_handoff.so
 DAEMON := $(RELEASE)/streaming-daemon
 
 .DEFAULT_GOAL := build
-.PHONY: help build install enable disable demo test bench bench-module bench-daemon setup clean
+.PHONY: help build install enable disable demo test bench bench-module bench-daemon fuzz setup clean
 
 help: ## this list
 	@echo 'Commands (plain `make` is `make build`):'
@@ -72,6 +72,12 @@ bench-module: build ## what the module costs Apache, in instructions and time
 bench-daemon: build ## what a stream costs the daemon: memory, time to the first byte, processor time
 	cargo build --release --locked -p bench
 	@$(RELEASE)/bench-daemon
+
+fuzz: ## random bytes for what reads the answers of APIs, a minute each: needs nightly and cargo-fuzz
+	@for target in sse_scanner skim; do \
+		mkdir -p fuzz/corpus/$$target && \
+		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=60 || exit; \
+	done
 
 setup: ## installs what build, demo and test need (Debian); the others do so by themselves
 	@scripts/setup-debian.sh build demo test
