@@ -178,7 +178,7 @@ impl Dialler {
         if !self.hopes_for_http2() {
             return self.http1(io).await;
         }
-        *step = "waiting for the first SETTINGS; set http2 = false if it speaks HTTP/1.1 only";
+        *step = "waiting for the first SETTINGS; switch HTTP/2 off (http2_enabled = false) if it speaks HTTP/1.1 only";
         match http2::handshake(Wire::new(io), self).await {
             Ok(fresh) => {
                 self.learned.http2_was_spoken();

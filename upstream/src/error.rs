@@ -59,7 +59,7 @@ pub enum SendError {
         detail: Arc<str>,
     },
     /// The connection took too long.
-    #[error("{address}: no connection within {timeout:?}, {step} (connect_timeout)")]
+    #[error("{address}: no connection within {timeout:?}, {step} (connect_timeout_secs)")]
     ConnectTimeout {
         /// Where to.
         address: Arc<str>,
@@ -90,7 +90,7 @@ pub enum SendError {
     },
     /// The peer allows no stream at all.
     #[error(
-        "{address} allows no HTTP/2 streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0): try later, or set http2 = false"
+        "{address} allows no HTTP/2 streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0): try later, or switch HTTP/2 off (http2_enabled = false)"
     )]
     NoStreams {
         /// Who.
@@ -121,7 +121,9 @@ pub enum SendError {
         detail: Arc<str>,
     },
     /// What came is not HTTP.
-    #[error("{address} does not speak the protocol: {detail}; set http2 = false if it speaks HTTP/1.1 only")]
+    #[error(
+        "{address} does not speak the protocol: {detail}; switch HTTP/2 off (http2_enabled = false) if it speaks HTTP/1.1 only"
+    )]
     Protocol {
         /// Who.
         address: Arc<str>,

@@ -234,7 +234,7 @@ pub(crate) async fn exchange(
 /// What became of a connection.
 fn words(error: &h2::Error, link: &Link) -> Arc<str> {
     if link.silent.load(Ordering::Acquire) {
-        return "it did not answer a PING (ping_timeout)".into();
+        return "it did not answer a PING".into();
     }
     with_causes(error)
 }

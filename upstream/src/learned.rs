@@ -39,7 +39,7 @@ impl Learned {
             tracing::warn!(
                 address,
                 "the API speaks no HTTP/2 without TLS: going on with HTTP/1.1, a connection for each stream; \
-                 http2 = false saves the attempts"
+                 http2_enabled = false saves the attempts"
             );
         }
     }
