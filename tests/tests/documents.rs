@@ -207,13 +207,15 @@ fn every_path_in_the_architecture_exists() {
     let text = read("docs/ARCHITECTURE.md");
     let module = Path::new(ROOT).join("mod_socket_handoff/src");
     let daemon = Path::new(ROOT).join("daemon/src");
+    let upstream = Path::new(ROOT).join("upstream/src");
     let names = code(&text).into_iter().filter(|name| {
         name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
             && (name.ends_with(".rs") || name.contains('/'))
             && !name.starts_with('/')
     });
     for name in names {
-        let exists = [Path::new(ROOT), &module, &daemon].iter().any(|root| root.join(name).exists());
+        let exists =
+            [Path::new(ROOT), &module, &daemon, &upstream].iter().any(|root| root.join(name).exists());
         assert!(exists, "docs/ARCHITECTURE.md names {name}");
     }
 }

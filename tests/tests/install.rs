@@ -140,8 +140,20 @@ fn without_a2enmod_the_line_for_the_configuration_is_printed() {
 #[test]
 fn help_lists_every_command() {
     let said = Target::new().make_succeeds("help");
-    for command in ["build", "install", "enable", "disable", "demo", "test", "bench-module", "setup", "clean"]
-    {
+    let commands = [
+        "build",
+        "install",
+        "enable",
+        "disable",
+        "demo",
+        "test",
+        "bench",
+        "bench-module",
+        "bench-daemon",
+        "setup",
+        "clean",
+    ];
+    for command in commands {
         assert!(said.contains(&format!("make {command} ")), "{command} in {said}");
     }
 }
