@@ -18,8 +18,9 @@ use crate::outcome::Failure;
 /// Longest event of an API, in bytes. Some repeat the whole answer in their last one.
 const EVENT_LIMIT: usize = 4 * 1024 * 1024;
 
-/// The most that is kept of the comments before the first event, in bytes. More of them says no more.
-const COMMENT_LIMIT: usize = 4 * 1024;
+/// The client's status is held for the first event, but not over more bytes of comments than these: while an API keeps saying
+/// that a request waits for its turn, it must not count as silent, and the client is told of it too.
+const COMMENT_LIMIT: usize = 256;
 
 /// An answer under way.
 pub(super) struct Stream<D> {
@@ -67,11 +68,13 @@ impl<D: Dialect> Stream<D> {
             while let Some(block) = self.scanner.next(&mut rest) {
                 let Ok(block) = block else { return Poll::Ready(Err(refuse(too_long()))) };
                 let Some(data) = block.data else {
-                    // A comment, of which some send many while a request waits for its turn.
-                    if self.first.len() + block.raw.len() <= COMMENT_LIMIT {
-                        self.first.extend_from_slice(block.raw);
+                    self.first.extend_from_slice(block.raw);
+                    if self.first.len() <= COMMENT_LIMIT {
+                        continue;
                     }
-                    continue;
+                    let read = self.unread.len() - rest.len();
+                    self.unread.advance(read);
+                    return Poll::Ready(Ok(()));
                 };
                 if let Some(error) = self.dialect.read(&block, data, &mut String::new()).error {
                     return Poll::Ready(Err(refused::by_event(&hidden(*error, &self.secrets))));

@@ -102,3 +102,20 @@ async fn the_apis_own_comments_are_signs_of_life() {
         assert_eq!(response.body.contains("PROCESSING"), format == "raw");
     }
 }
+
+#[tokio::test]
+async fn an_api_whose_comments_say_that_a_request_waits_is_not_silent() {
+    let mut script = Script::new().requests(1).respond(1);
+    for _ in 0..20 {
+        script = script.data(1, ": PROCESSING, PLEASE WAIT A MOMENT\n\n").wait(Duration::from_millis(50));
+    }
+    script = script.data(1, "data: {\"choices\":[{\"delta\":{\"content\":\"one\"}}]}\n\ndata: [DONE]\n\n");
+    let peer = Peer::start([script]).await.unwrap();
+    let daemon = daemon(profile("api", DialectName::OpenAi, &peer.base_url()), |config| {
+        // Longer than it takes to see that there are comments, and shorter than they last.
+        config.backend.timeout = Duration::from_millis(600);
+    });
+    let response = daemon.ask(r#"{"prompt":"Hi"}"#).await;
+    assert_eq!((response.status(), response.text().as_str()), (200, "one"), "{}", response.body);
+    assert!(response.is_done());
+}
