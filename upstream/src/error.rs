@@ -13,7 +13,7 @@ pub enum SetupError {
     Base(&'static str),
     /// No authority is trusted, so no certificate could ever be.
     #[error(
-        "no certificate authority is trusted{0}: install ca-certificates, or name a file in SSL_CERT_FILE or in ca_file"
+        "no certificate authority is trusted{0}: install ca-certificates, or name a file in SSL_CERT_FILE"
     )]
     NoRoots(String),
     /// The file with the authorities cannot be used.

@@ -16,7 +16,7 @@ use crate::link::Io;
 use crate::{SendError, Settings, SetupError};
 
 /// What to do about a certificate that is not trusted.
-const UNTRUSTED: &str = "; add its authority's certificate to the system's (or name it in SSL_CERT_FILE or ca_file), \
+const UNTRUSTED: &str = "; add its authority's certificate to the system's (or name it in SSL_CERT_FILE), \
                          or set insecure_ssl = true to trust any";
 
 /// How TLS is spoken to an API, and to the proxy before it.

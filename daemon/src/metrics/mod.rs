@@ -246,7 +246,7 @@ fn write_upstream(to: &mut Exposition, backends: &Backends) {
         let values: Vec<_> = figures.iter().map(|(name, of)| (*name, figure(of))).collect();
         to.counters(name, help, "backend", &values);
     };
-    counters("daemon_upstream_dials_total", "Connections to APIs that were made.", |of| of.dials);
+    counters("daemon_upstream_dials_total", "Connections to APIs that were begun.", |of| of.dials);
     let help = "Connections to APIs that could not be made.";
     counters("daemon_upstream_dial_failures_total", help, |of| of.dial_failures);
     let help = "Requests sent again on another connection, since the API had not processed them.";
