@@ -253,10 +253,8 @@ impl Answer {
         loop {
             let data = match ready!(self.stream.poll_data(context)) {
                 Some(Ok(data)) => data,
-                // RFC 9113, section 8.1: the response is complete, the request's rest is not wanted.
-                Some(Err(error)) if error.is_remote() && error.reason() == Some(Reason::NO_ERROR) => {
-                    return Poll::Ready(None);
-                }
+                // NO_ERROR too: h2 does not tell of a reset behind the end (RFC 9113, section 8.1), and Envoy resets so
+                // the streams whose API has failed.
                 Some(Err(error)) => return Poll::Ready(Some(Err(self.broken(&error)))),
                 None => return Poll::Ready(None),
             };

@@ -154,6 +154,18 @@ async fn the_answer_of_a_request_that_is_not_wanted_to_its_end_is_whole() {
     assert_eq!(read(send(&api, "").await.unwrap()).await.unwrap(), b"whole");
 }
 
+/// Some proxies end streams so whose API has failed.
+#[tokio::test]
+async fn a_reset_without_an_error_is_no_end() {
+    let script = Script::new().requests(1).respond(1).data(1, "half").gate("seen").reset(1, NO_ERROR);
+    let peer = peer([script]).await;
+    let mut answer = send(&upstream(&peer.base_url()), "").await.unwrap();
+    assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "half");
+    peer.open("seen");
+    let error = next(answer.body_mut()).await.expect("no end").unwrap_err();
+    assert_eq!(error.reason(), "reset", "{error}");
+}
+
 #[tokio::test]
 async fn a_peer_that_allows_no_streams_is_an_error_at_once() {
     let peer = peer([Script::new().first_setting(MAX_CONCURRENT_STREAMS, 0)]).await;
