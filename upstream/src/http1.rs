@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
@@ -25,6 +25,9 @@ const BUFFER: usize = 64 * 1024;
 
 /// How long a connection may take from an answer's last byte until it is ready for the next request.
 const TURN: Duration = Duration::from_secs(1);
+
+/// A connection that was closed before a request came breaks so soon. Later, the peer may have begun with it.
+const STALE: Duration = Duration::from_millis(500);
 
 /// A new connection.
 pub(crate) struct Fresh1 {
@@ -99,6 +102,7 @@ pub(crate) async fn exchange(mut connection: Http1, outgoing: &Outgoing) -> Resu
     let body = Full::new(outgoing.body.clone());
     let request = dialler.origin.http1(outgoing, dialler.forwarded(), body).map_err(Failure::Final)?;
     link.traffic.take_heard();
+    let begun = Instant::now();
     match connection.sender.try_send_request(request).await {
         Ok(response) => {
             Ok(response.map(|stream| Body::http1(Answer { stream, connection: Some(connection) })))
@@ -107,7 +111,7 @@ pub(crate) async fn exchange(mut connection: Http1, outgoing: &Outgoing) -> Resu
             let is_unsent = failed.take_message().is_some();
             let error = failed.into_error();
             let (address, detail) = (link.address(), with_causes(&error));
-            let is_stale = connection.was_idle && !link.traffic.take_heard();
+            let is_stale = connection.was_idle && !link.traffic.take_heard() && begun.elapsed() < STALE;
             if is_unsent || is_stale {
                 Failure::Unprocessed(SendError::Broken { address, detail })
             } else if error.is_parse() {

@@ -84,7 +84,8 @@ impl Upstream {
     /// the connection, are written here.
     ///
     /// Completes with the response's head. A request that the peer surely did not process (RFC 9113, section 8.7) is
-    /// moved to another connection, up to three times. Must be polled within a Tokio runtime.
+    /// moved to another connection, up to three times; so is one whose kept HTTP/1.1 connection ends at once, without a
+    /// byte. Must be polled within a Tokio runtime.
     pub fn send(&self, request: http::Request<Bytes>) -> Sending {
         let upstream = self.clone();
         Sending(Box::pin(async move { upstream.0.0.send(request).await }))

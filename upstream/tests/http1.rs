@@ -71,6 +71,15 @@ async fn idle_connections_are_closed() {
 
 /// A small server: each connection answers `per_connection` requests, and does what `then` says to the next.
 async fn server(per_connection: usize, then: &'static str) -> (String, Arc<AtomicUsize>) {
+    slow_server(per_connection, Duration::ZERO, then).await
+}
+
+/// The same, which takes this long before it does.
+async fn slow_server(
+    per_connection: usize,
+    pause: Duration,
+    then: &'static str,
+) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(AtomicUsize::new(0));
@@ -90,6 +99,7 @@ async fn server(per_connection: usize, then: &'static str) -> (String, Arc<Atomi
                 }
                 if request(&mut stream).await {
                     count.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(pause).await;
                     stream.write_all(then.as_bytes()).await.unwrap();
                 }
             });
@@ -121,6 +131,17 @@ async fn a_stale_connection_is_replaced_once() {
             (2 * count - 1, count as u64 - 1)
         );
     }
+}
+
+/// A peer that fell over the request does so again.
+#[tokio::test]
+async fn a_connection_that_breaks_later_was_not_stale() {
+    let (base, requests) = slow_server(1, Duration::from_millis(600), "").await;
+    let api = http1(&base);
+    read(send(&api, "").await.unwrap()).await.unwrap();
+    let error = send(&api, "").await.unwrap_err();
+    assert_eq!(error.reason(), "broken", "{error}");
+    assert_eq!((requests.load(Ordering::SeqCst), api.figures().retries), (2, 0));
 }
 
 #[tokio::test]
