@@ -32,8 +32,9 @@ pub(super) struct Clock {
     sent: Instant,
     /// None as long as the stream has not had to wait.
     timer: Option<Pin<Box<Sleep>>>,
-    /// When it runs out. Kept here as well: it is looked at with each token, and the timer is elsewhere in memory.
-    rings: Option<Instant>,
+    /// When it runs out; before the first wait, the beginning. Kept here as well: it is looked at with each token, and
+    /// the timer is elsewhere in memory.
+    rings: Instant,
 }
 
 impl Clock {
@@ -41,7 +42,7 @@ impl Clock {
     pub(super) fn new(heartbeat: Option<Duration>, silence: Duration, limit: Option<Duration>) -> Self {
         let now = Instant::now();
         let end = limit.and_then(|limit| now.checked_add(limit));
-        Self { heartbeat, silence, end, heard: now, sent: now, timer: None, rings: None }
+        Self { heartbeat, silence, end, heard: now, sent: now, timer: None, rings: now }
     }
 
     /// The backend has said something, and it is on its way to the client.
@@ -67,14 +68,16 @@ impl Clock {
 
     /// What is due `now`.
     pub(super) fn due(&self, now: Instant) -> Option<Due> {
-        self.rings.filter(|rings| *rings <= now)?;
+        if now < self.rings {
+            return None;
+        }
         let (at, due) = self.next();
         (at <= now).then_some(due)
     }
 
     /// Has the task woken when something is due. Returns what is due already.
     pub(super) fn wait(&mut self, now: Instant, context: &mut Context<'_>) -> Option<Due> {
-        if self.rings.is_some_and(|rings| now < rings) {
+        if now < self.rings {
             return None;
         }
         let (at, due) = self.next();
@@ -83,7 +86,7 @@ impl Clock {
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         timer.as_mut().reset(at);
-        self.rings = Some(at);
+        self.rings = at;
         // Unconstrained: a timer that is skipped since the task has used up its turn would not wake it later.
         match pin!(tokio::task::coop::unconstrained(timer.as_mut())).poll(context) {
             Poll::Pending => None,
@@ -139,6 +142,14 @@ mod tests {
         let start = clock.heard;
         clock.sent(start + 30 * SECOND);
         assert_eq!(clock.next(), (start + 40 * SECOND, Due::Silence));
+    }
+
+    #[tokio::test]
+    async fn who_never_had_to_wait_ends_as_well() {
+        let clock = Clock::new(None, 40 * SECOND, Some(10 * SECOND));
+        let start = clock.heard;
+        assert_eq!(clock.due(start), None);
+        assert_eq!(clock.due(start + 11 * SECOND), Some(Due::End));
     }
 
     #[tokio::test]
