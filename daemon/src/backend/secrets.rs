@@ -22,12 +22,44 @@ impl Secrets {
 
     /// Whether one of them is in `text`.
     pub(super) fn are_in(&self, text: &[u8]) -> bool {
-        self.0.iter().any(|secret| text.windows(secret.len()).any(|part| part == secret.as_bytes()))
+        self.0.iter().any(|secret| find(text, secret).is_some())
     }
 
     /// `text` with something else in their place.
     pub(super) fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(&**secret, "(hidden)"))
+        self.0.iter().fold(text.to_owned(), |text, secret| without(&text, secret))
+    }
+}
+
+fn without(text: &str, secret: &str) -> String {
+    let (mut hidden, mut rest) = (String::new(), text);
+    while let Some((start, end)) = find(rest.as_bytes(), secret) {
+        hidden += &rest[..start];
+        hidden += "(hidden)";
+        rest = &rest[end..];
+    }
+    hidden + rest
+}
+
+/// Where the secret stands first: its start and its end.
+fn find(text: &[u8], secret: &str) -> Option<(usize, usize)> {
+    (0..text.len()).find_map(|start| {
+        let behind = secret.bytes().try_fold(&text[start..], behind)?;
+        Some((start, text.len() - behind.len()))
+    })
+}
+
+/// What stands behind `byte`, as it is or as JSON may write it.
+fn behind(text: &[u8], byte: u8) -> Option<&[u8]> {
+    match text {
+        [b'\\', escaped @ (b'"' | b'\\' | b'/'), rest @ ..] if *escaped == byte => Some(rest),
+        [b'\\', b'u', digits @ ..] if byte != b'\\' => {
+            let (digits, rest) = digits.split_first_chunk::<4>()?;
+            let code = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+            (code == u32::from(byte)).then_some(rest)
+        }
+        [first, rest @ ..] if *first == byte => Some(rest),
+        _ => None,
     }
 }
 
@@ -54,6 +86,17 @@ mod tests {
             "chat: (hidden), (hidden); (hidden)"
         );
         assert!(secrets.are_in(b"{\"sk-12345\"}") && !secrets.are_in(b"sk-1234 chat Bearer"));
+    }
+
+    /// Keys in base64 have slashes, and some write `/` as `\/` in JSON.
+    #[test]
+    fn a_key_is_found_however_json_writes_it() {
+        let profile =
+            Profile { api_key: Secret::new("sk/12345".to_owned()), ..fixtures::profile(DialectName::OpenAi) };
+        let secrets = Secrets::of(&profile);
+        for written in [r"sk/12345", r"sk\/12345", r"\u0073k\u002f12345"] {
+            assert!(secrets.are_in(format!(r#"{{"message":"no {written}"}}"#).as_bytes()), "{written}");
+        }
     }
 
     #[test]
