@@ -90,7 +90,8 @@ impl<D: Dialect> Backend for Api<D> {
 fn split(url: &str) -> (&str, &str) {
     let host = url.find("://").map_or(0, |scheme| scheme + "://".len());
     let (origin, rest) = url.split_at(url[host..].find('/').map_or(url.len(), |path| host + path));
-    (origin, rest.trim_end_matches('/'))
+    // Where a dialect's path follows, the configuration has cut the slash; else it is a part of the path.
+    (origin, rest)
 }
 
 /// The request as it is sent.

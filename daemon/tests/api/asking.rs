@@ -6,7 +6,7 @@ use serde_json::json;
 use streaming_daemon::config::{self, DialectName, Headers, Profile, Secret};
 
 use crate::common::Daemon;
-use crate::harness::{KEY, Relayed, profile, refusal, relayed_by_all, relayed_with};
+use crate::harness::{KEY, Relayed, daemon, profile, refusal, relayed_by_all, relayed_with};
 
 #[tokio::test]
 async fn the_request_names_its_backend_and_the_configuration_the_one_of_all_others() {
@@ -32,6 +32,18 @@ async fn the_request_names_its_backend_and_the_configuration_the_one_of_all_othe
         assert!(said.contains(&format!("\"{name}\"")), "{said}");
     }
     assert_eq!(api.requests().len(), requests, "nobody else was asked");
+}
+
+/// To many servers `/events/` is another thing than `/events`.
+#[tokio::test]
+async fn the_url_of_events_is_asked_as_it_stands() {
+    let api = MockLlm::start(Settings::default()).await.unwrap();
+    let origin = api.base_url().replace("/v1", "");
+    for path in ["/events/", "/events", "/"] {
+        let daemon = daemon(profile("api", DialectName::Sse, &format!("{origin}{path}")), |_| {});
+        daemon.ask(r#"{"protocol":"HTTP/1.1"}"#).await;
+        assert_eq!(api.requests().last().unwrap().path, path);
+    }
 }
 
 #[tokio::test]
