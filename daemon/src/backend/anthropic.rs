@@ -79,7 +79,7 @@ fn usage<'a>(of: Option<Value<'_>>) -> Result<Reading<'a>, Malformed> {
     let Some(usage) = usage else { return Ok(Reading::default()) };
     let names = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"];
     let [input, created, read, output] = usage.pick(names)?.map(|value| value.and_then(Value::as_u64));
-    let input = input.map(|input| input + created.unwrap_or(0) + read.unwrap_or(0));
+    let input = input.map(|input| [created, read].into_iter().flatten().fold(input, u64::saturating_add));
     Ok(Reading { usage: Some(Usage { input, output }), ..Reading::default() })
 }
 
@@ -177,6 +177,14 @@ mod tests {
         );
         let usage = Usage { input: Some(7), output: Some(3) };
         assert_eq!(heard(stream), Heard { text: "Hello".into(), usage, ended: true, error: None });
+    }
+
+    #[test]
+    fn no_number_is_too_large() {
+        let usage =
+            format!("{{\"usage\":{{\"input_tokens\":{0},\"cache_read_input_tokens\":{0}}}}}", u64::MAX);
+        let stream = format!("event: message_start\ndata: {{\"message\":{usage}}}\n\n");
+        assert_eq!(heard(&stream).usage.input, Some(u64::MAX));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::outcome::Failure;
 
-/// Longest message that is passed on or logged, in bytes.
+/// Longest name or message that is passed on or logged, in bytes.
 const MESSAGE_LIMIT: usize = 1000;
 
 /// An error, as the API tells it.
@@ -65,7 +65,7 @@ impl ApiError {
         let message = error.as_str().or_else(|| word("message")).or_else(|| word("detail"));
         let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
         Self {
-            kind: word("code").or_else(|| word("type")).unwrap_or_default().to_owned(),
+            kind: limited(word("code").or_else(|| word("type")).unwrap_or_default()),
             message: limited(message.unwrap_or_default()),
             status: status.filter(|status| (400..600).contains(status)),
         }
@@ -188,6 +188,13 @@ mod tests {
         for other in ["", "no word", "sk-Secret", "<b>"] {
             assert_eq!(kind(other).word(), None);
         }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_as_well() {
+        let json = serde_json::json!({ "error": { "type": "x\n".repeat(MESSAGE_LIMIT) } }).to_string();
+        let error = ApiError::parse(json.as_bytes()).unwrap();
+        assert!(error.kind.len() <= MESSAGE_LIMIT && !error.kind.contains('\n'));
     }
 
     #[test]

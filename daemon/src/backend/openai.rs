@@ -52,7 +52,7 @@ impl Dialect for ChatCompletions {
     }
 
     fn read<'a>(&mut self, _: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
-        if data == DONE {
+        if data.trim_ascii() == DONE {
             return Reading::end();
         }
         if let Some(text) = self.template.read(data) {
@@ -188,6 +188,11 @@ mod tests {
         let said = ["one", "two", "a\\nb", "three"].map(&mut read);
         let expected = [("one", false), ("two", true), ("a\nb", false), ("three", true)];
         assert_eq!(said, expected.map(|(text, fits)| (text.to_owned(), fits)));
+    }
+
+    #[test]
+    fn the_mark_of_the_end_may_have_spaces_around_it() {
+        assert!(heard("data:  [DONE] \n\n").ended);
     }
 
     #[test]

@@ -5,6 +5,9 @@ use memchr::{memchr2, memmem};
 /// After so many events in a row that were something else, looking is given up: some APIs put something new into each.
 const PATIENCE: u8 = 4;
 
+/// Largest event that is kept, in bytes.
+const LARGEST: usize = 4 * 1024;
+
 /// A member of events that means nothing: OpenAI hides the length of the text from those who count encrypted bytes.
 const NOISE: &[u8] = br#","obfuscation":""#;
 
@@ -43,7 +46,7 @@ impl Template {
         // Text with escapes stands elsewhere, and is no reason to forget.
         let Some(at) = (text.as_ptr() as usize).checked_sub(event.as_ptr() as usize) else { return };
         let Some(behind) = event.get(at + text.len()..) else { return };
-        if self.misses == PATIENCE {
+        if self.misses == PATIENCE || event.len() > LARGEST {
             return;
         }
         *self = Self { misses: self.misses + 1, ..Self::default() };
@@ -132,6 +135,12 @@ mod tests {
         let mut template = Template::default();
         template.learn(br#"{"c":"a\n"}"#, &String::from("a\n"));
         assert_eq!(template.read(br#"{"c":"a\n"}"#), None);
+    }
+
+    #[test]
+    fn a_large_event_is_not_kept() {
+        let event = format!(r#"{{"c":"text","x":"{}"}}"#, "y".repeat(LARGEST));
+        assert!(learned(&event, "text").around.is_empty());
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::outcome::Outcome;
 /// How much of the usual length is that of the last answer: one part in so many.
 const MEMORY: u64 = 16;
 
+/// Tokens of the longest answer that is believed: sums of some do not overflow.
+const LONGEST: u64 = u32::MAX as u64;
+
 /// The answers of each backend.
 #[derive(Debug, Default)]
 pub(super) struct Answers(Box<[Backend]>);
@@ -37,7 +40,7 @@ impl Answers {
         backend.input.fetch_add(usage.input.unwrap_or(0), Ordering::Relaxed);
         backend.output.fetch_add(usage.output.unwrap_or(0), Ordering::Relaxed);
         // APIs send a piece a token, more or less.
-        let length = usage.output.unwrap_or(pieces);
+        let length = usage.output.unwrap_or(pieces).min(LONGEST);
         let usual = load(&backend.usual);
         match outcome {
             // Two at once may overwrite each other: it is an estimate.
@@ -82,6 +85,15 @@ mod tests {
         answers.finished(0, Outcome::ClientGone, Usage::default(), 300);
         assert_eq!(load(&answers.0[0].saved), 70);
         assert_eq!((load(&answers.0[0].input), load(&answers.0[0].output)), (10, 100));
+    }
+
+    #[test]
+    fn no_number_of_tokens_is_too_large() {
+        let answers = Answers::new([Arc::from("a")].into_iter());
+        let told = Usage { input: None, output: Some(u64::MAX) };
+        answers.finished(0, Outcome::Done, told, 1);
+        answers.finished(0, Outcome::Done, told, 1);
+        assert_eq!(load(&answers.0[0].usual), LONGEST);
     }
 
     #[test]
