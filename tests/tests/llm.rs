@@ -31,11 +31,7 @@ impl Site {
     fn start(mpm: Mpm, settings: Settings) -> Self {
         let runtime = Runtime::new().unwrap();
         let api = runtime.block_on(MockLlm::start(settings)).unwrap();
-        let apache = Apache::builder(mpm)
-            .php_fpm(2)
-            .config("SetEnv RUN ${RUN}")
-            .file("ask.php", ASK)
-            .start();
+        let apache = Apache::builder(mpm).php_fpm(2).config("SetEnv RUN ${RUN}").file("ask.php", ASK).start();
         let base = api.base_url();
         let arguments = ["--backend", "openai", "--openai-base", &base];
         let daemon = Daemon::start(apache.socket_path("d.sock"), arguments);
