@@ -136,8 +136,8 @@ impl<'a> Begun<'a> {
             shared.places.try_take(config.server.max_connections).ok_or_else(|| at_limit(Limit::Total))?;
         let admission =
             shared.limits.admit(&config.server, story.user_id.as_deref(), story.client).map_err(at_limit)?;
-        shared.metrics.backend_asked();
         let opening = backend.open(&request, &config.backend).map_err(|wrong| bad_request(&wrong))?;
+        shared.metrics.backend_asked();
         let framing = Framing::for_protocol(request.protocol.as_deref());
         let format = backend.format(request.format.unwrap_or(config.sse.format));
         Ok(Self { place, admission, backend: index, opening, framing, format })

@@ -11,7 +11,7 @@ use sse::Block;
 use super::Usage;
 use super::api_error::ApiError;
 use super::body::{Object, conversation};
-use super::dialect::{Dialect, Question, Reading, secret};
+use super::dialect::{Dialect, Question, Reading, kind, secret};
 use crate::config::Profile;
 use crate::request::{BadRequest, Request};
 
@@ -52,7 +52,7 @@ impl Dialect for Messages {
     }
 
     fn read<'a>(&mut self, event: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
-        let reading = match event.event {
+        let reading = match kind(event, data) {
             b"content_block_delta" => delta(data, scratch).map(Reading::text),
             b"message_start" => Value::of(data).pick(["message"]).and_then(|[message]| usage(message)),
             b"message_delta" => usage(Some(Value::of(data))),
@@ -185,6 +185,15 @@ mod tests {
             format!("{{\"usage\":{{\"input_tokens\":{0},\"cache_read_input_tokens\":{0}}}}}", u64::MAX);
         let stream = format!("event: message_start\ndata: {{\"message\":{usage}}}\n\n");
         assert_eq!(heard(&stream).usage.input, Some(u64::MAX));
+    }
+
+    #[test]
+    fn the_type_may_stand_in_the_data_only() {
+        let stream = concat!(
+            "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello\"}}\n\n",
+            "data: {\"type\":\"message_stop\"}\n\n",
+        );
+        assert_eq!(heard(stream), Heard { text: "Hello".into(), ended: true, ..Heard::default() });
     }
 
     #[test]

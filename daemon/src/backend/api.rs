@@ -154,7 +154,7 @@ fn no_event_stream(fields: &HeaderMap) -> Option<String> {
         ));
     }
     let kind = text(CONTENT_TYPE)?;
-    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let essence: String = kind.split(';').next().unwrap_or_default().trim().chars().take(80).collect();
     (!essence.eq_ignore_ascii_case("text/event-stream")).then(|| {
         format!("the backend answered with {essence:?}, not with text/event-stream; look at api_base")
     })

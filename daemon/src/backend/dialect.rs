@@ -1,6 +1,7 @@
 //! What distinguishes one API from another. No IO.
 
 use http::HeaderValue;
+use skim::Value;
 use sse::Block;
 
 use super::Usage;
@@ -86,6 +87,15 @@ impl<'a> Reading<'a> {
     pub(super) fn error(error: ApiError) -> Self {
         Self { error: Some(Box::new(error)), ..Self::default() }
     }
+}
+
+/// What kind of event it is. Some who speak as others do leave the field `event` out, and have its value in the data only.
+pub(super) fn kind<'a>(event: &Block<'a>, data: &'a [u8]) -> &'a [u8] {
+    if !event.event.is_empty() {
+        return event.event;
+    }
+    let Ok([Some(kind)]) = Value::of(data).pick(["type"]) else { return b"" };
+    kind.raw().strip_prefix(b"\"").and_then(|kind| kind.strip_suffix(b"\"")).unwrap_or_default()
 }
 
 /// `Authorization: Bearer KEY`, if there is a key.

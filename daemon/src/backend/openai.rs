@@ -59,6 +59,10 @@ impl Dialect for ChatCompletions {
             self.template.fitted();
             return Reading::text(text);
         }
+        // Some write their errors as they stand; some keep the connection open with nothing.
+        if !data.is_empty() && !data.trim_ascii_start().starts_with(b"{") {
+            return Reading::error(ApiError::of_event(data));
+        }
         let reading = chunk(data, scratch);
         let reading = reading.unwrap_or_else(|malformed| Reading::error(ApiError::unreadable(malformed)));
         if reading.error.is_none() && reading.usage.is_none() && !reading.text.is_empty() {
@@ -229,5 +233,7 @@ mod tests {
             assert_eq!(heard(&format!("data: {chunk}\n\n")).error.as_deref(), Some(expected), "{chunk}");
         }
         assert!(heard("data: {\"choices\":[{\"del\n\n").error.unwrap().starts_with("unreadable: "));
+        assert_eq!(heard("data: Internal Server Error\n\n").error.as_deref(), Some("Internal Server Error"));
+        assert_eq!(heard("data:\n\n"), Heard::default());
     }
 }

@@ -12,7 +12,7 @@ use sse::Block;
 use super::Usage;
 use super::api_error::ApiError;
 use super::body::{Object, conversation};
-use super::dialect::{Dialect, Question, Reading, bearer};
+use super::dialect::{Dialect, Question, Reading, bearer, kind};
 use crate::config::Profile;
 use crate::request::{BadRequest, Request};
 
@@ -44,7 +44,7 @@ impl Dialect for Responses {
     }
 
     fn read<'a>(&mut self, event: &Block<'a>, data: &'a [u8], scratch: &'a mut String) -> Reading<'a> {
-        let reading = match event.event {
+        let reading = match kind(event, data) {
             b"response.output_text.delta" | b"response.refusal.delta" => {
                 delta(data, scratch).map(Reading::text)
             }
