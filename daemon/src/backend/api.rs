@@ -86,12 +86,11 @@ impl<D: Dialect> Backend for Api<D> {
     }
 }
 
-/// Cuts a URL into `http://host:port` and the rest.
+/// Cuts a URL into `http://host:port` and the rest. Where a dialect's path follows, the configuration has cut the slash at
+/// its end; else the slash is a part of the path.
 fn split(url: &str) -> (&str, &str) {
     let host = url.find("://").map_or(0, |scheme| scheme + "://".len());
-    let (origin, rest) = url.split_at(url[host..].find('/').map_or(url.len(), |path| host + path));
-    // Where a dialect's path follows, the configuration has cut the slash; else it is a part of the path.
-    (origin, rest)
+    url.split_at(url[host..].find('/').map_or(url.len(), |path| host + path))
 }
 
 /// The request as it is sent.

@@ -67,22 +67,17 @@ impl<D: Dialect> Stream<D> {
             let mut rest = &self.unread[..];
             while let Some(block) = self.scanner.next(&mut rest) {
                 let Ok(block) = block else { return Poll::Ready(Err(refuse(too_long()))) };
-                let Some(data) = block.data else {
-                    self.first.extend_from_slice(block.raw);
-                    if self.first.len() <= COMMENT_LIMIT {
-                        continue;
-                    }
-                    let read = self.unread.len() - rest.len();
-                    self.unread.advance(read);
-                    return Poll::Ready(Ok(()));
-                };
-                if let Some(error) = self.dialect.read(&block, data, &mut String::new()).error {
+                if let Some(data) = block.data
+                    && let Some(error) = self.dialect.read(&block, data, &mut String::new()).error
+                {
                     return Poll::Ready(Err(refused::by_event(&hidden(*error, &self.secrets))));
                 }
                 self.first.extend_from_slice(block.raw);
-                let read = self.unread.len() - rest.len();
-                self.unread.advance(read);
-                return Poll::Ready(Ok(()));
+                if block.data.is_some() || self.first.len() > COMMENT_LIMIT {
+                    let read = self.unread.len() - rest.len();
+                    self.unread.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
             }
             // Taken in: it must not be read again when there is more.
             self.unread = Bytes::new();
