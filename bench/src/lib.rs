@@ -13,5 +13,6 @@ pub mod rate;
 pub mod relay;
 pub mod report;
 pub mod request;
+pub mod strace;
 pub mod streams;
 pub mod syscalls;

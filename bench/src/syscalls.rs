@@ -3,24 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::{Mpm, wait_until};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::case::Case;
 use crate::daemon::Daemon;
 use crate::request::fetch;
+use crate::strace::{PATIENCE, Strace};
 
 /// Requests before the recording, so that what happens once per child is over.
 const BEFORE: u32 = 20;
 /// Requests that are recorded.
 const RECORDED: u32 = 200;
-
-/// How long strace may take to attach, and to end.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// System calls of one request, each with its average count.
 #[derive(Clone, Debug, Default)]
@@ -51,19 +46,7 @@ pub fn per_request(case: Case, handler: &Path, directory: &Path) -> Result<Sysca
     ensure!(children.len() == 1, "prefork with one worker has {} children", children.len());
 
     let recording = directory.join(format!("strace.{}.txt", case.name()));
-    let said = directory.join("strace.err");
-    let mut strace = Command::new("strace")
-        .arg("-o")
-        .arg(&recording)
-        .args(["-p", &children[0].to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(&said)?)
-        .spawn()
-        .context("starting strace; run: make setup")?;
-    wait_until(PATIENCE, "strace to attach", || {
-        fs::read_to_string(&said).is_ok_and(|said| said.contains("attached"))
-    });
+    let strace = Strace::attach(children[0], &[], &recording)?;
     for _ in 0..RECORDED {
         fetch(apache.addr(), case.target())?;
     }
@@ -71,8 +54,7 @@ pub fn per_request(case: Case, handler: &Path, directory: &Path) -> Result<Sysca
     wait_until(PATIENCE, "the end of the last request", || {
         fs::read_to_string(&recording).is_ok_and(|lines| is_waiting(&lines))
     });
-    kill_process(Pid::from_child(&strace), Signal::INT)?;
-    strace.wait()?;
+    strace.end()?;
     Ok(count(&fs::read_to_string(&recording)?))
 }
 

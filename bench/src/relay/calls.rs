@@ -1,16 +1,13 @@
 //! System calls of the daemon per relayed event, counted by strace.
 //!
-//! Being traced slows each call down, so there are fewer streams than elsewhere.
+//! Being traced slows each call down, so there are fewer streams in the burst than elsewhere.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use e2e::wait_until;
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::Result;
 
 use super::daemon::Program;
 use super::load::Load;
@@ -18,7 +15,9 @@ use super::mock::Mock;
 use super::options::Options;
 use super::samples::{Number, Samples};
 use super::section::{Figure, Section};
+use crate::strace::Strace;
 use crate::streams::measure::PACED_INTERVAL_MS;
+use crate::streams::process::Daemon;
 
 /// Paced streams, and for how long they are recorded once all of them run.
 const PACED_STREAMS: usize = 500;
@@ -32,8 +31,8 @@ const BURST_AT_ONCE: usize = 50;
 /// See [`BURST_STREAMS`].
 const BURST_EVENTS: usize = 500;
 
-/// How long strace may take to attach.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Where strace puts its table.
+const COUNTS: &str = "strace.counts";
 
 /// Calls per event, by name.
 type Calls = BTreeMap<String, f64>;
@@ -84,12 +83,12 @@ fn paced(program: &Program, directory: &Path) -> Result<Calls> {
     let daemon = program.start(directory, &mock)?;
     let mut clients = Load::relayed(&daemon, &mock)?.pile_up(PACED_STREAMS, PACED_STREAMS as u32)?;
     clients.read_first_events()?;
-    let strace = Strace::attach(daemon.process.pid(), directory)?;
+    let strace = attach(&daemon, directory)?;
     // What has come meanwhile was not recorded.
     clients.read_until(Instant::now())?;
     let before = clients.events();
     clients.read_until(Instant::now() + RECORDED)?;
-    strace.per_event(|| clients.events() - before)
+    per_event(strace, directory, clients.events() - before)
 }
 
 fn burst(program: &Program, directory: &Path) -> Result<Calls> {
@@ -97,45 +96,22 @@ fn burst(program: &Program, directory: &Path) -> Result<Calls> {
     let daemon = program.start(directory, &mock)?;
     let load = Load::relayed(&daemon, &mock)?;
     load.one_after_another(BURST_AT_ONCE, BURST_AT_ONCE)?;
-    let strace = Strace::attach(daemon.process.pid(), directory)?;
+    let strace = attach(&daemon, directory)?;
     let clients = load.one_after_another(BURST_STREAMS, BURST_AT_ONCE)?;
-    strace.per_event(|| clients.events())
+    per_event(strace, directory, clients.events())
 }
 
-/// A strace that counts.
-#[derive(Debug)]
-struct Strace<'a> {
-    child: Child,
-    directory: &'a Path,
+/// An strace that counts the calls of all threads of the daemon.
+fn attach(daemon: &Daemon, directory: &Path) -> Result<Strace> {
+    Strace::attach(daemon.process.pid(), &["-c", "-f"], &directory.join(COUNTS))
 }
 
-impl<'a> Strace<'a> {
-    /// Attaches to all threads of a process.
-    fn attach(pid: i32, directory: &'a Path) -> Result<Self> {
-        let said = directory.join("strace.err");
-        let child = Command::new("strace")
-            .args(["-c", "-f", "-p", &pid.to_string(), "-o"])
-            .arg(directory.join("strace.counts"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&said)?)
-            .spawn()
-            .context("starting strace; run: make setup")?;
-        wait_until(PATIENCE, "strace to attach", || {
-            fs::read_to_string(&said).is_ok_and(|said| said.contains("attached"))
-        });
-        Ok(Self { child, directory })
-    }
-
-    /// Ends it. `events` is asked first.
-    fn per_event(mut self, events: impl FnOnce() -> u64) -> Result<Calls> {
-        let events = events() as f64;
-        kill_process(Pid::from_child(&self.child), Signal::INT)?;
-        self.child.wait()?;
-        let table = fs::read_to_string(self.directory.join("strace.counts"))?;
-        let calls = counts(&table).map(|(name, count)| (name.to_owned(), count as f64 / events));
-        Ok(calls.collect())
-    }
+/// Ends it, after so many `events`.
+fn per_event(strace: Strace, directory: &Path, events: u64) -> Result<Calls> {
+    strace.end()?;
+    let table = fs::read_to_string(directory.join(COUNTS))?;
+    let calls = counts(&table).map(|(name, count)| (name.to_owned(), count as f64 / events as f64));
+    Ok(calls.collect())
 }
 
 /// The rows of strace's table: `% time, seconds, usecs/call, calls, errors, syscall`, of which errors may be empty.
