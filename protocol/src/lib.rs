@@ -1,11 +1,19 @@
 //! What the Apache module and a streaming daemon say to each other over a Unix socket.
 //!
-//! [`v1`] is protocol 1: one connection, one message, one file descriptor. [`scm`] is the socket work under it:
-//! `SCM_RIGHTS` in owned types. The byte-level description for other languages is `docs/PROTOCOL.md`.
+//! [`v1`] is protocol 1: one connection, one message, one file descriptor. [`v2`] is protocol 2: connections are kept,
+//! and the daemon answers each handoff, so that it has exactly one owner at any time. [`incoming`] tells them apart on
+//! the daemon's socket.
+//!
+//! [`scm`], [`memory`] and [`peer`] are the system calls under both, in types that own what they hold. The byte-level
+//! description for other languages is `docs/PROTOCOL.md`.
 #![forbid(unsafe_code)]
 
+pub mod incoming;
+pub mod memory;
+pub mod peer;
 pub mod scm;
 pub mod v1;
+pub mod v2;
 
 /// The type of the Unix socket on which a daemon receives handoffs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

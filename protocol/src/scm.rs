@@ -14,6 +14,9 @@ use rustix::net::{
 /// them: a buffer for one, rounded up by `CMSG_SPACE`, lets a second one in unseen, which then leaks.
 const SCM_MAX_FD: usize = 253;
 
+/// The most descriptors that are sent with one message: the client's, and a file in memory.
+pub const MOST_SENT: usize = 2;
+
 /// Whether a send may wait for room in the receiver's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -32,16 +35,29 @@ pub enum Wait {
 /// Those of sendmsg(2): `EAGAIN` no room in time, `EMSGSIZE` larger than a SEQPACKET message may be, `EPIPE` and
 /// `ECONNRESET` the receiver has gone, `ETOOMANYREFS` too many descriptors in flight.
 pub fn send(socket: impl AsFd, message: &[u8], fd: BorrowedFd<'_>, wait: Wait) -> Result<usize, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send_parts(socket, &[IoSlice::new(message)], &[fd], wait)
+}
+
+/// [`send`] for a message that lies in several places, with up to [`MOST_SENT`] descriptors.
+///
+/// # Errors
+/// Those of [`send`]; `EINVAL` for more descriptors.
+pub fn send_parts(
+    socket: impl AsFd,
+    parts: &[IoSlice<'_>],
+    fds: &[BorrowedFd<'_>],
+    wait: Wait,
+) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SENT))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd];
-    let fits = control.push(SendAncillaryMessage::ScmRights(&fds));
-    debug_assert!(fits, "the buffer is made for one descriptor");
+    if fds.len() > MOST_SENT || (!fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds))) {
+        return Err(Errno::INVAL);
+    }
     let flags = match wait {
         Wait::No => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
         Wait::Yes => SendFlags::NOSIGNAL,
     };
-    rustix::io::retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(message)], &mut control, flags))
+    rustix::io::retry_on_intr(|| sendmsg(&socket, parts, &mut control, flags))
 }
 
 /// What one `recvmsg` brought.

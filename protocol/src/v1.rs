@@ -137,7 +137,11 @@ impl Receiver {
     }
 
     /// Adds what one recvmsg brought, of which `scratch` holds the bytes.
-    fn take(&mut self, received: Received, scratch: &[u8]) -> Result<Option<Handoff>, ReceiveError> {
+    pub(crate) fn take(
+        &mut self,
+        received: Received,
+        scratch: &[u8],
+    ) -> Result<Option<Handoff>, ReceiveError> {
         let count = received.fds.len() + usize::from(self.client.is_some());
         if received.control_truncated {
             return Err(ReceiveError::DescriptorLost);
@@ -176,7 +180,7 @@ impl Receiver {
 
 /// Whether `fd` can be a client. A connection that the client has broken meanwhile still is one (getpeername(2) would
 /// say `ENOTCONN`).
-fn is_connection(fd: &OwnedFd) -> bool {
+pub(crate) fn is_connection(fd: &OwnedFd) -> bool {
     sockopt::socket_type(fd) == Ok(rustix::net::SocketType::STREAM)
         && sockopt::socket_acceptconn(fd) == Ok(false)
 }
