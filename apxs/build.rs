@@ -7,7 +7,7 @@ use std::process::{Command, exit};
 /// What the module calls and reads. Types that these mention come along by themselves.
 const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_brigade|pass_brigade|\
     register_output_filter|hook_(child_init|insert_filter|insert_error_filter)|die|log_r?error_|\
-    get_request_module_loglevel|get_conn_socket|ssl_conn_is_ssl|map_http_request_error|[gs]et_module_config)|\
+    get_request_module_loglevel|get_conn_socket|get_server_name|run_http_scheme|ssl_conn_is_ssl|map_http_request_error|[gs]et_module_config)|\
     apr_(table_(get|unset|setn|copy|elts|clear)|palloc|pool_cleanup_(register|null)|pstrmemdup|\
     brigade_(create|cleanup|destroy|length)|bucket_(eos|flush)_create|os_sock_get)|shim_.*";
 const TYPES: &str = "module|command_rec|cmd_parms|request_rec|conn_rec|server_rec|ap_filter_t|ap_filter_rec_t|\

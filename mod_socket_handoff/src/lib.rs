@@ -14,6 +14,7 @@ mod config;
 mod connect;
 mod dead_socket;
 mod drain;
+mod envelope;
 mod execute;
 mod filters;
 mod headers;

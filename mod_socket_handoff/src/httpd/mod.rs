@@ -5,6 +5,7 @@
 //! request's pool, which outlives every filter call of that request.
 
 mod connection;
+mod details;
 mod entry;
 mod filter;
 mod log;

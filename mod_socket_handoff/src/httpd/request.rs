@@ -45,7 +45,7 @@ impl<'r> Request<'r> {
         self.raw.as_ptr()
     }
 
-    fn raw(&self) -> &'r sys::request_rec {
+    pub(super) fn raw(&self) -> &'r sys::request_rec {
         // SAFETY: the request is valid for 'r. The reference is used to read a field and given up at once, never held
         // while httpd changes the request.
         unsafe { self.raw.as_ref() }
@@ -103,14 +103,9 @@ impl<'r> Request<'r> {
                     .is_some_and(|worker| worker.starts_with(b"fcgi://")))
     }
 
-    fn environment(self) -> Table<'r> {
+    pub(super) fn environment(self) -> Table<'r> {
         // SAFETY: the table belongs to the request.
         unsafe { Table::new(self.raw().subprocess_env) }
-    }
-
-    fn headers_in(self) -> Table<'r> {
-        // SAFETY: the table belongs to the request.
-        unsafe { Table::new(self.raw().headers_in) }
     }
 
     /// The headers of the response: those of a success, then those that error responses have too.

@@ -35,6 +35,25 @@ impl<'r> Table<'r> {
     ///
     /// The table must not be changed while this runs; what it yielded stays valid, since strings live in the pool.
     pub(crate) fn entries_from(self, letter: u8) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
+        self.raw_entries().filter_map(move |entry| {
+            // SAFETY: keys and values of a table are C strings of its pool.
+            unsafe {
+                (*entry.key.cast::<u8>())
+                    .eq_ignore_ascii_case(&letter)
+                    .then(|| (CStr::from_ptr(entry.key).to_bytes(), CStr::from_ptr(entry.val).to_bytes()))
+            }
+        })
+    }
+
+    /// All names and their values, in the table's order; otherwise as [`entries_from`](Self::entries_from).
+    pub(crate) fn entries(self) -> impl Iterator<Item = (&'r [u8], &'r [u8])> + Clone {
+        // SAFETY: as above.
+        self.raw_entries().map(|entry| unsafe {
+            (CStr::from_ptr(entry.key).to_bytes(), CStr::from_ptr(entry.val).to_bytes())
+        })
+    }
+
+    fn raw_entries(self) -> impl Iterator<Item = &'r sys::apr_table_entry_t> + Clone {
         // SAFETY: the table is valid (`new`); its elements are apr_table_entry_t (apr_tables.h).
         let entries = unsafe {
             let array = &*sys::apr_table_elts(self.as_ptr());
@@ -45,14 +64,7 @@ impl<'r> Table<'r> {
                 std::slice::from_raw_parts(array.elts.cast::<sys::apr_table_entry_t>(), count)
             }
         };
-        entries.iter().filter(|entry| !entry.key.is_null() && !entry.val.is_null()).filter_map(move |entry| {
-            // SAFETY: keys and values of a table are C strings of its pool.
-            unsafe {
-                (*entry.key.cast::<u8>())
-                    .eq_ignore_ascii_case(&letter)
-                    .then(|| (CStr::from_ptr(entry.key).to_bytes(), CStr::from_ptr(entry.val).to_bytes()))
-            }
-        })
+        entries.iter().filter(|entry| !entry.key.is_null() && !entry.val.is_null())
     }
 
     /// The first value under `name`.
