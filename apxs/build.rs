@@ -7,8 +7,10 @@ use std::process::{Command, exit};
 /// What the module calls and reads. Types that these mention come along by themselves.
 const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_brigade|pass_brigade|\
     register_output_filter|hook_(child_init|insert_filter|insert_error_filter)|die|log_r?error_|\
-    get_request_module_loglevel|get_conn_socket|get_server_name|run_http_scheme|ssl_conn_is_ssl|map_http_request_error|[gs]et_module_config)|\
-    apr_(table_(get|unset|setn|copy|elts|clear)|palloc|pool_cleanup_(register|null)|pstrmemdup|\
+    get_request_module_loglevel|get_conn_socket|get_server_name|run_http_scheme|ssl_conn_is_ssl|\
+    map_http_request_error|[gs]et_module_config)|\
+    apr_(table_(get|unset|setn|copy|elts|clear)|palloc|pool_(cleanup_(register|null)|create_ex|destroy)|pstrmemdup|\
+    uid_get|\
     brigade_(create|cleanup|destroy|length)|bucket_(eos|flush)_create|os_sock_get)|shim_.*";
 const TYPES: &str = "module|command_rec|cmd_parms|request_rec|conn_rec|server_rec|ap_filter_t|ap_filter_rec_t|\
     apr_bucket_brigade|apr_bucket|apr_table_t|apr_table_entry_t|apr_pool_t|ap_conn_keepalive_e|ap_input_mode_t|\

@@ -16,6 +16,7 @@
 #include "apr_portable.h"
 #include "apr_strings.h"
 #include "apr_tables.h"
+#include "apr_user.h"
 
 static inline apr_bucket *shim_brigade_first(apr_bucket_brigade *bb) { return APR_BRIGADE_FIRST(bb); }
 static inline apr_bucket *shim_brigade_sentinel(apr_bucket_brigade *bb) { return APR_BRIGADE_SENTINEL(bb); }

@@ -4,8 +4,13 @@ use std::ffi::CStr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use daemon::Daemons;
+pub(crate) use daemon::{Daemon, Protocol, User, UserId};
+
+mod daemon;
+
 /// Settings of the server or of a virtual host. `None`: not set here, so the server's value or the default applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ServerConfig {
     allowed_prefix: Option<PathBuf>,
     connect_timeout_ms: Option<u32>,
@@ -13,6 +18,8 @@ pub(crate) struct ServerConfig {
     max_retries: Option<u32>,
     drain_bytes: Option<u64>,
     drain_ms: Option<u32>,
+    max_data_size: Option<u64>,
+    daemons: Daemons,
 }
 
 /// Settings that come from the place around them where they are not set.
@@ -23,6 +30,8 @@ pub(crate) trait Inherit: Default {
 
 impl Inherit for ServerConfig {
     fn inherit(server: &Self, vhost: &Self) -> Self {
+        let same_prefix =
+            vhost.allowed_prefix.as_ref().is_none_or(|prefix| prefix == server.allowed_prefix());
         Self {
             allowed_prefix: vhost.allowed_prefix.clone().or_else(|| server.allowed_prefix.clone()),
             connect_timeout_ms: vhost.connect_timeout_ms.or(server.connect_timeout_ms),
@@ -30,6 +39,8 @@ impl Inherit for ServerConfig {
             max_retries: vhost.max_retries.or(server.max_retries),
             drain_bytes: vhost.drain_bytes.or(server.drain_bytes),
             drain_ms: vhost.drain_ms.or(server.drain_ms),
+            max_data_size: vhost.max_data_size.or(server.max_data_size),
+            daemons: Daemons::inherit(&server.daemons, &vhost.daemons, same_prefix),
         }
     }
 }
@@ -63,6 +74,16 @@ impl ServerConfig {
     /// How long reading the request body away may take.
     pub(crate) fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_ms.unwrap_or(1000).into())
+    }
+
+    /// The longest handoff data, in bytes, that are taken from a response's body.
+    pub(crate) fn max_data_size(&self) -> u64 {
+        self.max_data_size.unwrap_or(16 << 20)
+    }
+
+    /// What the operator has declared about the daemon at `path`, under whichever name for its directory.
+    pub(crate) fn daemon(&self, path: &Path) -> Option<&Daemon> {
+        self.daemons.find(path)
     }
 }
 
@@ -104,14 +125,16 @@ pub(crate) struct Directive {
 /// Which settings a directive changes, and so where it may stand. A setter's error is the second half of a sentence
 /// that begins with the directive's name.
 pub(crate) enum Set {
-    /// In the server configuration and in `<VirtualHost>`.
+    /// In the server configuration and in `<VirtualHost>`, from one word.
     Server(fn(&mut ServerConfig, &str) -> Result<(), String>),
-    /// There, and in sections for directories and locations; never in .htaccess.
+    /// There, from all words after the name.
+    ServerWords(fn(&mut ServerConfig, &[&str], UserId) -> Result<(), String>),
+    /// There, and in sections for directories and locations, from one word; never in .htaccess.
     Directory(fn(&mut DirectoryConfig, &str) -> Result<(), String>),
 }
 
 /// The directives of this module.
-pub(crate) static DIRECTIVES: [Directive; 8] = [
+pub(crate) static DIRECTIVES: [Directive; 10] = [
     Directive {
         name: c"SocketHandoffEnabled",
         usage: c"On or Off: whether X-Socket-Handoff is acted upon (default On)",
@@ -149,12 +172,28 @@ pub(crate) static DIRECTIVES: [Directive; 8] = [
     Directive {
         name: c"SocketHandoffDrainBytes",
         usage: c"bytes, with k, m or g: the longest unread request body that is read away (default 1m)",
-        set: Set::Server(|config, value| size(value).map(|bytes| config.drain_bytes = Some(bytes))),
+        set: Set::Server(|config, value| {
+            size(value, 0, 1 << 40, "at most 1024g").map(|bytes| config.drain_bytes = Some(bytes))
+        }),
     },
     Directive {
         name: c"SocketHandoffDrainMs",
         usage: c"milliseconds, 1 to 60000, for reading an unread request body away (default 1000)",
         set: Set::Server(|config, value| number(value, 1, 60_000).map(|ms| config.drain_ms = Some(ms))),
+    },
+    Directive {
+        name: c"SocketHandoffMaxDataSize",
+        usage: c"bytes, with k, m or g, 1 to 1g: the longest handoff data that a response's body may be (default 16m)",
+        set: Set::Server(|config, value| {
+            size(value, 1, 1 << 30, "from 1 to 1g").map(|bytes| config.max_data_size = Some(bytes))
+        }),
+    },
+    Directive {
+        name: c"SocketHandoffDaemon",
+        usage: c"a daemon's socket, then protocol=1|2, fallback=PATH, ack_timeout_ms=N, user=NAME, pool=N",
+        set: Set::ServerWords(|config, words, user_id| {
+            config.daemons.declare(Daemon::parse(words, user_id)?)
+        }),
     },
 ];
 
@@ -175,8 +214,8 @@ fn number(value: &str, least: u32, most: u32) -> Result<u32, String> {
         .ok_or_else(|| format!("must be a whole number from {least} to {most}, not '{value}'"))
 }
 
-/// Bytes, with an optional suffix k, m or g (powers of 1024). At most 1 TiB, so that sums cannot overflow.
-fn size(value: &str) -> Result<u64, String> {
+/// Bytes, with an optional suffix k, m or g (powers of 1024). `most` leaves sums room.
+fn size(value: &str, least: u64, most: u64, range: &str) -> Result<u64, String> {
     let (count, shift) = match value.as_bytes().last().map(u8::to_ascii_lowercase) {
         Some(b'k') => (&value[..value.len() - 1], 10),
         Some(b'm') => (&value[..value.len() - 1], 20),
@@ -185,10 +224,8 @@ fn size(value: &str) -> Result<u64, String> {
     };
     digits(count)
         .and_then(|count| count.checked_mul(1 << shift))
-        .filter(|bytes| *bytes <= 1 << 40)
-        .ok_or_else(|| {
-            format!("must be a number of bytes such as 65536, 64k or 1m, at most 1024g, not '{value}'")
-        })
+        .filter(|bytes| (least..=most).contains(bytes))
+        .ok_or_else(|| format!("must be a number of bytes such as 65536, 64k or 1m, {range}, not '{value}'"))
 }
 
 /// Decimal digits only: `str::parse` would take a sign as well.
@@ -223,6 +260,9 @@ mod tests {
         let (mut server, mut directory) = (ServerConfig::default(), DirectoryConfig::default());
         match directive.set {
             Set::Server(set) => set(&mut server, value)?,
+            Set::ServerWords(set) => {
+                set(&mut server, &value.split_whitespace().collect::<Vec<_>>(), |_| None)?;
+            }
             Set::Directory(set) => set(&mut directory, value)?,
         }
         Ok((server, directory))
@@ -237,6 +277,7 @@ mod tests {
         assert_eq!(server.max_retries(), 2);
         assert_eq!(server.drain_bytes(), 1_048_576);
         assert_eq!(server.drain_timeout(), Duration::from_secs(1));
+        assert_eq!(server.max_data_size(), 16_777_216);
         assert!(DirectoryConfig::default().enabled());
         assert!(!DirectoryConfig::default().allow_proxied());
     }
@@ -277,6 +318,27 @@ mod tests {
         }
         for value in ["k", "1x", "-1", "", "1mm", "99999999999g", "ü"] {
             assert!(set("SocketHandoffDrainBytes", value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_data_is_bounded() {
+        for (value, bytes) in [("1", 1), ("16m", 16 << 20), ("1g", 1 << 30)] {
+            assert_eq!(set("SocketHandoffMaxDataSize", value).unwrap().0.max_data_size(), bytes);
+        }
+        for value in ["0", "1025m", "2g", ""] {
+            let error = set("SocketHandoffMaxDataSize", value).unwrap_err();
+            assert!(error.contains("from 1 to 1g"), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_virtual_host_inherits_declared_daemons() {
+        let server = set("SocketHandoffDaemon", "/run/d.sock protocol=2").unwrap().0;
+        let vhost = set("SocketHandoffAllowedPrefix", "/run/other").unwrap().0;
+        for config in [&server, &ServerConfig::inherit(&server, &vhost)] {
+            assert_eq!(config.daemon(Path::new("/run/d.sock")).unwrap().protocol(), Protocol::Two);
+            assert!(config.daemon(Path::new("/run/e.sock")).is_none());
         }
     }
 

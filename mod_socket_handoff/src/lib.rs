@@ -9,6 +9,7 @@
 //!
 //! All contact with httpd's C structures is in [`httpd`], the one room with unsafe code.
 #![deny(unsafe_code)]
+#![allow(dead_code, unused_imports)] // until execute speaks protocol 2
 
 mod config;
 mod connect;
@@ -19,6 +20,7 @@ mod execute;
 mod filters;
 mod headers;
 mod plan;
+mod pool;
 mod refusal;
 mod socket_path;
 

@@ -19,7 +19,7 @@ on_each_mpm! {
 }
 
 /// Each directive, values that it takes, values that it refuses, and what is allowed in the words of the refusal.
-const DIRECTIVES: [(&str, &[&str], &[&str], &str); 8] = [
+const DIRECTIVES: [(&str, &[&str], &[&str], &str); 9] = [
     ("SocketHandoffEnabled", &["On", "off", "OFF"], &["yes", "1", "true"], "must be On or Off"),
     ("SocketHandoffAllowProxied", &["on", "Off"], &["no", "0", "All"], "must be On or Off"),
     (
@@ -43,6 +43,12 @@ const DIRECTIVES: [(&str, &[&str], &[&str], &str); 8] = [
         "a number of bytes such as 65536, 64k or 1m",
     ),
     ("SocketHandoffDrainMs", &["1", "1000", "60000"], WRONG_MS, "a whole number from 1 to 60000"),
+    (
+        "SocketHandoffMaxDataSize",
+        &["1", "16m", "1g"],
+        &["0", "1025m", "-1", "1.5m"],
+        "a number of bytes such as 65536, 64k or 1m, from 1 to 1g",
+    ),
 ];
 
 const WRONG_MS: &[&str] = &["0", "60001", "-5", "+5", "1s", "0x10", "soon", "99999999999999999999"];
@@ -83,6 +89,40 @@ fn a_prefix_that_allows_everything_or_climbs_is_refused() {
         let said = refusal(&format!("SocketHandoffAllowedPrefix {value}")).expect(value);
         assert!(said.contains("must not contain '..'"), "{value}: {said}");
     }
+}
+
+#[test]
+fn what_is_wrong_with_a_declared_daemon_is_said() {
+    for (words, allowed) in [
+        ("", "SocketHandoffDaemon must be followed by the path of a daemon's socket"),
+        ("daemon.sock protocol=2", "SocketHandoffDaemon must be an absolute path"),
+        ("/run/d.sock protocol=3", "SocketHandoffDaemon protocol= must be 1 or 2, not '3'"),
+        ("/run/d.sock protocol=2 pol=3", "SocketHandoffDaemon takes settings protocol=, fallback=,"),
+        ("/run/d.sock user=nobody-of-this-name", "must be a user of this system, or # and a user id"),
+        ("/run/d.sock fallback=/run/e.sock", "fallback= needs protocol=2"),
+        ("/run/d.sock protocol=2 ack_timeout_ms=0", "ack_timeout_ms= must be a whole number from 1 to 60000"),
+        (
+            "/run/d.sock\nSocketHandoffDaemon /run/d.sock",
+            "is there twice for '/run/d.sock' in the same server",
+        ),
+    ] {
+        let said = refusal(&format!("SocketHandoffDaemon {words}")).expect(words);
+        assert!(said.contains(allowed), "{words}: {said}");
+        assert!(said.contains("httpd.conf:"), "it names the place: {said}");
+    }
+    let said = refusal("<Location />\nSocketHandoffDaemon /run/d.sock\n</Location>").unwrap();
+    assert!(said.contains("SocketHandoffDaemon not allowed"), "{said}");
+}
+
+#[test]
+fn daemons_are_declared_in_the_server_and_again_in_a_virtual_host() {
+    let root = "SocketHandoffDaemon /run/d.sock protocol=2 user=root\n\
+                SocketHandoffDaemon /run/other.sock \"fallback=/run/with space.sock\" protocol=2 pool=0";
+    let output = Apache::builder(Mpm::Event)
+        .config(root)
+        .vhost("SocketHandoffDaemon /run/d.sock protocol=2 user=#0 ack_timeout_ms=5")
+        .configtest();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! C, would take the other requests of the child along.
 
 use std::any::Any;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -13,8 +13,8 @@ use apxs_sys as sys;
 
 use super::filter::{Brigade, FilterCall, FilterKind, Status};
 use super::log::{Level, c_string, log_server};
-use super::pool;
 use super::request::Request;
+use super::{pool, user};
 use crate::config::{DIRECTIVES, Directive, DirectoryConfig, Inherit, ServerConfig, Set};
 use crate::{dead_socket, filters};
 
@@ -262,13 +262,19 @@ static COMMANDS: Commands = Commands({
         let directive = &DIRECTIVES[index];
         commands[index] = sys::command_rec {
             name: directive.name.as_ptr(),
-            func: sys::cmd_func { take1: Some(set_directive) },
+            func: match directive.set {
+                Set::ServerWords(_) => sys::cmd_func { take_argv: Some(set_directive_words) },
+                Set::Server(_) | Set::Directory(_) => sys::cmd_func { take1: Some(set_directive) },
+            },
             cmd_data: (&raw const *directive).cast_mut().cast(),
             req_override: match directive.set {
-                Set::Server(_) => sys::RSRC_CONF,
+                Set::Server(_) | Set::ServerWords(_) => sys::RSRC_CONF,
                 Set::Directory(_) => sys::RSRC_CONF | sys::ACCESS_CONF,
             } as i32,
-            args_how: sys::cmd_how_TAKE1,
+            args_how: match directive.set {
+                Set::ServerWords(_) => sys::cmd_how_TAKE_ARGV,
+                Set::Server(_) | Set::Directory(_) => sys::cmd_how_TAKE1,
+            },
             errmsg: directive.usage.as_ptr(),
         };
         index += 1;
@@ -276,25 +282,55 @@ static COMMANDS: Commands = Commands({
     commands
 });
 
-/// Called for each directive of ours that the configuration has. Returns NULL, or the sentence that stops httpd.
+/// Called for each directive of ours that takes one word. Returns NULL, or the sentence that stops httpd.
 unsafe extern "C" fn set_directive(
     parms: *mut sys::cmd_parms,
     directory_config: *mut c_void,
-    value: *const c_char,
+    word: *const c_char,
 ) -> *const c_char {
-    // SAFETY: httpd passes the entry of COMMANDS that it found, this server's and section's configurations, and the
-    // directive's one argument.
+    // SAFETY: httpd passes what `apply` asks for, and the directive's one argument.
+    unsafe { apply(parms, directory_config, &[word]) }
+}
+
+/// Called for each directive of ours that takes any number of words. As above.
+unsafe extern "C" fn set_directive_words(
+    parms: *mut sys::cmd_parms,
+    directory_config: *mut c_void,
+    count: c_int,
+    words: *const *mut c_char,
+) -> *const c_char {
+    // SAFETY: httpd passes what `apply` asks for, and an array of so many arguments.
+    unsafe {
+        let count = usize::try_from(count).unwrap_or(0);
+        let words =
+            if count == 0 { &[] } else { std::slice::from_raw_parts(words.cast::<*const c_char>(), count) };
+        apply(parms, directory_config, words)
+    }
+}
+
+/// # Safety
+/// `parms` has the entry of COMMANDS that httpd found and this server, `directory_config` is this section's
+/// configuration, and `words` are C strings.
+unsafe fn apply(
+    parms: *mut sys::cmd_parms,
+    directory_config: *mut c_void,
+    words: &[*const c_char],
+) -> *const c_char {
+    // SAFETY: the caller vouches for all of it.
     unsafe {
         let directive = &*(*(*parms).cmd).cmd_data.cast::<Directive>();
-        let value = CStr::from_ptr(value);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let value = value.to_str().map_err(|_| "must be written in UTF-8".to_owned())?;
+            let words: Result<Vec<_>, _> = words.iter().map(|word| CStr::from_ptr(*word).to_str()).collect();
+            let words = words.map_err(|_| "must be written in UTF-8".to_owned())?;
+            let server_config = || {
+                let config = module_config::<ServerConfig>((*(*parms).server).module_config).cast_mut();
+                NonNull::new(config).ok_or_else(|| "found no server to configure".to_owned())
+            };
+            let word = words.first().copied().unwrap_or_default();
             match directive.set {
-                Set::Server(set) => {
-                    let config = module_config::<ServerConfig>((*(*parms).server).module_config).cast_mut();
-                    NonNull::new(config).map_or(Ok(()), |mut config| set(config.as_mut(), value))
-                }
-                Set::Directory(set) => set(&mut *directory_config.cast::<DirectoryConfig>(), value),
+                Set::Server(set) => set(server_config()?.as_mut(), word),
+                Set::ServerWords(set) => set(server_config()?.as_mut(), &words, user::id),
+                Set::Directory(set) => set(&mut *directory_config.cast::<DirectoryConfig>(), word),
             }
         }));
         let sentence = match outcome {

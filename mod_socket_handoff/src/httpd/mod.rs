@@ -12,6 +12,7 @@ mod log;
 mod pool;
 mod request;
 mod table;
+mod user;
 
 pub(crate) use filter::{Brigade, FilterCall, FilterKind, Status};
 pub(crate) use log::Level;
