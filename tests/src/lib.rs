@@ -26,6 +26,7 @@ mod client;
 mod daemon;
 mod demo;
 mod mpm;
+mod offers;
 mod php;
 mod process;
 mod receiver;
@@ -39,6 +40,7 @@ pub use client::{Client, Ending, Head, Response};
 pub use daemon::Daemon;
 pub use demo::Demo;
 pub use mpm::Mpm;
+pub use offers::{Offered, Offers, ServingOffers, Taken};
 pub use php::PhpFpm;
 pub use process::{Server, cpu_ticks, open_files};
 pub use receiver::{HungReceiver, Received, Receiver, Serving};
@@ -48,3 +50,5 @@ pub use wait::{PATIENCE, wait_until};
 
 /// The types of Unix sockets that a daemon may have.
 pub use handoff_protocol::SocketType;
+/// What a daemon of protocol 2 can answer.
+pub use handoff_protocol::v2::Answer;

@@ -24,7 +24,7 @@ use crate::wait::PATIENCE;
 const LONGEST_MESSAGE: usize = 256 * 1024;
 
 /// How often a serving thread looks whether it should end.
-const STOP_INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const STOP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A daemon in the test's own process: a listening Unix socket. Dropping it closes and removes the socket.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Receiver {
             }
             match receiver.receive(&connection, &mut scratch) {
                 Ok(None) => {}
-                Ok(Some(handoff)) => return Some(Ok(Received::new(handoff))),
+                Ok(Some(handoff)) => return Some(Ok(Received::new(handoff.data, handoff.client))),
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -165,7 +165,7 @@ impl Drop for Serving {
 /// A handoff: the client's connection is ours now.
 #[derive(Debug)]
 pub struct Received {
-    /// The bytes of `X-Handoff-Data`; empty for none.
+    /// The application's data, as in `X-Handoff-Data`; empty for none.
     pub data: Vec<u8>,
     /// The client, in blocking mode. (A virtual client is an AF_UNIX socket: reading and writing work on it all the
     /// same, questions about addresses do not.)
@@ -173,10 +173,10 @@ pub struct Received {
 }
 
 impl Received {
-    fn new(handoff: v1::Handoff) -> Self {
-        let client = TcpStream::from(handoff.client);
+    pub(crate) fn new(data: Vec<u8>, client: OwnedFd) -> Self {
+        let client = TcpStream::from(client);
         client.set_nonblocking(false).expect("making the client's socket blocking");
-        Self { data: handoff.data, client }
+        Self { data, client }
     }
 
     /// The data as text.
@@ -254,7 +254,7 @@ impl Drop for HungReceiver {
     }
 }
 
-fn listener(path: &Path, kind: SocketType, backlog: i32) -> OwnedFd {
+pub(crate) fn listener(path: &Path, kind: SocketType, backlog: i32) -> OwnedFd {
     let _ = fs::remove_file(path);
     let socket = unix_socket(kind, SocketFlags::CLOEXEC);
     bind(&socket, &address(path)).unwrap_or_else(|error| panic!("binding {}: {error}", path.display()));

@@ -119,6 +119,12 @@ impl Builder {
         self
     }
 
+    /// Declares the daemon at `socket`, a name below `${RUN}`, with `settings` such as `protocol=2 pool=1`.
+    #[must_use]
+    pub fn daemon(self, socket: &str, settings: &str) -> Self {
+        self.config(&format!("SocketHandoffDaemon \"${{RUN}}/{socket}\" {settings}"))
+    }
+
     /// Adds directives to the one virtual host (and to its TLS twin).
     #[must_use]
     pub fn vhost(mut self, directives: &str) -> Self {
