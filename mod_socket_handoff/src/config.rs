@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use daemon::Daemons;
-pub(crate) use daemon::{Daemon, Protocol, User, UserId};
+pub(crate) use daemon::{Daemon, Endpoint, Protocol, User, UserId};
 
 mod daemon;
 
@@ -77,6 +77,7 @@ impl ServerConfig {
     }
 
     /// The longest handoff data, in bytes, that are taken from a response's body.
+    #[allow(dead_code)] // until bodies are taken
     pub(crate) fn max_data_size(&self) -> u64 {
         self.max_data_size.unwrap_or(16 << 20)
     }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use handoff_protocol::SocketType;
+use handoff_protocol::{SocketType, peer};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, connect, socket_with};
 
+use crate::config::{Protocol, User};
 use crate::refusal::Refusal;
 use crate::socket_path::{self, PathError, SocketFile};
 
@@ -33,17 +34,22 @@ pub(crate) struct Limits {
     pub(crate) retries: u32,
 }
 
-/// Checks `path` against `prefix` and connects to it.
+/// Checks `path` against `prefix` and connects to it, with a type of socket that `protocol` can be spoken over.
 ///
 /// A daemon that is just starting is waited for: a missing socket and a refused connection are tried again.
 ///
 /// # Errors
 /// A [`Refusal`] that says what is wrong with the path or with the daemon.
-pub(crate) fn connect_below(prefix: &Path, path: &Path, limits: Limits) -> Result<DaemonConnection, Refusal> {
+pub(crate) fn connect_below(
+    prefix: &Path,
+    path: &Path,
+    protocol: Protocol,
+    limits: Limits,
+) -> Result<DaemonConnection, Refusal> {
     let deadline = Instant::now() + limits.timeout;
     let mut delay = FIRST_RETRY_DELAY;
     for attempt in 1.. {
-        let failure = match attempt_once(prefix, path, deadline, limits.timeout) {
+        let failure = match attempt_once(prefix, path, protocol, deadline, limits.timeout) {
             Ok(connection) => return Ok(connection),
             Err(Attempt::Final(refusal)) => return Err(refusal),
             Err(failure) => failure,
@@ -82,6 +88,7 @@ impl Attempt {
 fn attempt_once(
     prefix: &Path,
     path: &Path,
+    protocol: Protocol,
     deadline: Instant,
     timeout: Duration,
 ) -> Result<DaemonConnection, Attempt> {
@@ -96,13 +103,16 @@ fn attempt_once(
         }
         PathError::Failed(errno) => Attempt::Final(failed(path, errno)),
     })?;
-    connect_to_file(&file, path, deadline).map_err(|errno| match errno {
+    connect_to_file(&file, path, protocol, deadline).map_err(|errno| match errno {
         // connect(2) has no error of its own for a file that is no socket, and looks at the permissions first.
         Errno::CONNREFUSED | Errno::ACCESS if !file.is_socket() => {
             Attempt::Final(Refusal::NotASocket(path.to_owned()))
         }
         Errno::CONNREFUSED => Attempt::Refused,
         Errno::NOENT => Attempt::Missing,
+        Errno::PROTOTYPE if protocol == Protocol::Two => {
+            Attempt::Final(Refusal::NotSeqPacket(path.to_owned()))
+        }
         Errno::AGAIN => Attempt::Final(Refusal::ConnectTimeout { path: path.to_owned(), timeout }),
         errno => Attempt::Final(failed(path, errno)),
     })
@@ -115,9 +125,17 @@ fn failed(path: &Path, errno: Errno) -> Refusal {
     }
 }
 
-/// Connects with the type that was right last time, then with the other one.
-fn connect_to_file(file: &SocketFile, path: &Path, deadline: Instant) -> Result<DaemonConnection, Errno> {
+/// Connects with the type that was right last time, then with the other one. Protocol 2 has one type only.
+fn connect_to_file(
+    file: &SocketFile,
+    path: &Path,
+    protocol: Protocol,
+    deadline: Instant,
+) -> Result<DaemonConnection, Errno> {
     let address = SocketAddrUnix::new(file.connect_path().as_str())?;
+    if protocol == Protocol::Two {
+        return connect_as(SocketType::SeqPacket, &address, deadline);
+    }
     let kind = STREAM_DAEMONS.kind_of(path);
     match connect_as(kind, &address, deadline) {
         Err(Errno::PROTOTYPE) => {
@@ -157,6 +175,21 @@ fn connect_as(
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
+    }
+}
+
+/// Refuses a daemon that runs as somebody else than `user`.
+///
+/// # Errors
+/// [`Refusal::WrongUser`]; [`Refusal::DaemonFailed`] if the kernel does not tell.
+pub(crate) fn check_user(socket: &OwnedFd, path: &Path, user: &User) -> Result<(), Refusal> {
+    match peer::credentials(socket) {
+        Ok(peer) if peer.uid == user.uid => Ok(()),
+        Ok(peer) => {
+            let (path, expected) = (path.to_owned(), user.name.clone());
+            Err(Refusal::WrongUser { path, expected, uid: peer.uid })
+        }
+        Err(errno) => Err(failed(path, errno)),
     }
 }
 
@@ -217,7 +250,7 @@ mod tests {
         let path = directory.path().join("d.sock");
         for kind in [SocketType::Stream, SocketType::SeqPacket, SocketType::Stream] {
             let listener = listener(&path, kind, 5);
-            assert_eq!(connect_below(directory.path(), &path, LIMITS).unwrap().kind, kind);
+            assert_eq!(connect_below(directory.path(), &path, Protocol::One, LIMITS).unwrap().kind, kind);
             assert_eq!(STREAM_DAEMONS.kind_of(&path), kind);
             drop(listener);
             std::fs::remove_file(&path).unwrap();
@@ -229,9 +262,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("d.sock");
         let _listener = listener(&path, SocketType::SeqPacket, 0);
-        let _first = connect_below(directory.path(), &path, LIMITS).unwrap();
+        let _first = connect_below(directory.path(), &path, Protocol::One, LIMITS).unwrap();
         let start = Instant::now();
-        let refusal = connect_below(directory.path(), &path, LIMITS).unwrap_err();
+        let refusal = connect_below(directory.path(), &path, Protocol::One, LIMITS).unwrap_err();
         assert!(matches!(refusal, Refusal::ConnectTimeout { .. }), "{refusal}");
         assert!(start.elapsed() >= LIMITS.timeout, "it gave up early, after {:?}", start.elapsed());
     }
@@ -243,7 +276,7 @@ mod tests {
         let late = path.clone();
         let limits = Limits { timeout: Duration::from_secs(20), retries: 10 };
         let starter = std::thread::spawn(move || listener(&late, SocketType::SeqPacket, 5));
-        connect_below(directory.path(), &path, limits).unwrap();
+        connect_below(directory.path(), &path, Protocol::One, limits).unwrap();
         starter.join().unwrap();
     }
 
@@ -251,7 +284,7 @@ mod tests {
     fn what_cannot_be_reached_is_told_apart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("d.sock");
-        let refusal = |path: &Path| connect_below(directory.path(), path, LIMITS).unwrap_err();
+        let refusal = |path: &Path| connect_below(directory.path(), path, Protocol::One, LIMITS).unwrap_err();
         assert_eq!(refusal(&path), Refusal::DaemonMissing { path: path.clone(), attempts: 3 });
         drop(listener(&path, SocketType::SeqPacket, 5));
         assert_eq!(refusal(&path), Refusal::DaemonRefused { path: path.clone(), attempts: 3 });
@@ -264,11 +297,34 @@ mod tests {
     }
 
     #[test]
+    fn protocol_2_needs_a_socket_that_keeps_messages_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("d.sock");
+        let _listener = listener(&path, SocketType::Stream, 5);
+        let refusal = connect_below(directory.path(), &path, Protocol::Two, LIMITS).unwrap_err();
+        assert_eq!(refusal, Refusal::NotSeqPacket(path));
+    }
+
+    #[test]
+    fn a_daemon_of_another_user_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("d.sock");
+        let _listener = listener(&path, SocketType::SeqPacket, 5);
+        let socket = connect_below(directory.path(), &path, Protocol::Two, LIMITS).unwrap().socket;
+        let uid = rustix::process::geteuid().as_raw();
+        let user = |uid| User { name: "streamer".into(), uid };
+        assert_eq!(check_user(&socket, &path, &user(uid)), Ok(()));
+        let expected = "streamer".into();
+        let refusal = Refusal::WrongUser { path: path.clone(), expected, uid };
+        assert_eq!(check_user(&socket, &path, &user(uid + 1)), Err(refusal));
+    }
+
+    #[test]
     fn retries_end_with_the_timeout() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("d.sock");
         let limits = Limits { timeout: Duration::from_millis(25), retries: 10 };
-        let refusal = connect_below(directory.path(), &path, limits).unwrap_err();
+        let refusal = connect_below(directory.path(), &path, Protocol::One, limits).unwrap_err();
         assert!(matches!(refusal, Refusal::DaemonMissing { attempts: 1..=2, .. }), "{refusal}");
     }
 }

@@ -5,7 +5,6 @@ use handoff_protocol::v2::envelope::Writer;
 use crate::httpd::Request;
 
 /// Writes the envelope of `request` into `memory`, in place of what was there. The response's fields are to be final.
-#[allow(dead_code)] // until a handoff by protocol 2 is carried out
 pub(crate) fn write(request: Request<'_>, memory: &mut Vec<u8>) {
     let mut writer = Writer::new(memory, request.method(), request.target(), request.protocol());
     for (member, value) in [

@@ -1,27 +1,30 @@
 //! Carrying out a handoff, in an order in which everything that can fail comes before the message is sent.
 
 use handoff_protocol::scm::{self, Wait};
+use handoff_protocol::v2::Outgoing;
 use handoff_protocol::{SocketType, v1};
 use rustix::io::Errno;
 
-use crate::config::ServerConfig;
-use crate::connect::{self, DaemonConnection, block_for, connect_below};
+use crate::config::{Daemon, Protocol, ServerConfig, User};
+use crate::connect::{self, DaemonConnection, block_for, check_user, connect_below};
 use crate::dead_socket;
 use crate::drain::{self, drain};
+use crate::envelope;
+use crate::exchange::{self, TakenBy, Targets};
 use crate::httpd::{Level, Request};
 use crate::plan::HandOff;
 use crate::refusal::Refusal;
 
-/// Passes the client's connection to the daemon. After `Ok` the client is the daemon's, and Apache holds a dead socket
-/// in its place.
+/// Passes the client's connection to the daemon, or to one of its fallbacks. After `Ok` the client is that daemon's, and
+/// Apache holds a dead socket in its place.
 ///
 /// # Errors
 /// A [`Refusal`]; the client then still is Apache's, untouched.
-pub(crate) fn hand_off(
-    request: Request<'_>,
+pub(crate) fn hand_off<'r>(
+    request: Request<'r>,
     handoff: HandOff<'_>,
-    config: &ServerConfig,
-) -> Result<(), Refusal> {
+    config: &'r ServerConfig,
+) -> Result<TakenBy<'r>, Refusal> {
     let dead = dead_socket::get().ok_or(Refusal::NoDeadSocket)?;
     let connection = request.connection();
 
@@ -32,12 +35,12 @@ pub(crate) fn hand_off(
     }
     drain(request, drain::Limits { bytes: config.drain_bytes(), timeout: config.drain_timeout() })?;
 
-    let limits = connect::Limits { timeout: config.connect_timeout(), retries: config.max_retries() };
-    let daemon = connect_below(config.allowed_prefix(), handoff.socket, limits)?;
-    let message = v1::encode(handoff.data);
-    check_size(&daemon, message)?;
-
-    send(request, &daemon, message, handoff, config)?;
+    let taken_by = match config.daemon(handoff.socket) {
+        Some(daemon) if daemon.protocol() == Protocol::Two => {
+            offer(request, handoff, Targets { config, daemon })?
+        }
+        declared => give(request, handoff, config, declared.and_then(Daemon::user))?,
+    };
 
     // From here on nothing may fail: the daemon has the client.
     connection.close_after_this_request();
@@ -47,7 +50,48 @@ pub(crate) fn hand_off(
             format_args!("the client's socket could not be swapped after the handoff: {errno}"),
         );
     }
-    Ok(())
+    Ok(taken_by)
+}
+
+/// By protocol 2: the client is the daemon's when it says so.
+fn offer<'r>(
+    request: Request<'r>,
+    handoff: HandOff<'_>,
+    targets: Targets<'r>,
+) -> Result<TakenBy<'r>, Refusal> {
+    /// Room for what browsers and applications usually send.
+    const USUAL_ENVELOPE: usize = 2048;
+    let mut envelope = Vec::with_capacity(USUAL_ENVELOPE);
+    envelope::write(request, &mut envelope);
+    let message = Outgoing::new(&envelope, handoff.data, &[]).map_err(|errno| match errno {
+        Errno::FBIG => Refusal::DataTooLarge(handoff.data.len()),
+        errno => Refusal::NoMemoryFile(errno),
+    })?;
+    let client = || request.connection().client_socket();
+    exchange::offer(targets, &message, client, |failure, fallback| {
+        request.log(
+            Level::Warning,
+            format_args!("{failure}; the client is offered to the fallback {fallback:?}"),
+        );
+    })
+}
+
+/// By protocol 1: with the message the client is the daemon's.
+fn give<'r>(
+    request: Request<'r>,
+    handoff: HandOff<'_>,
+    config: &ServerConfig,
+    user: Option<&User>,
+) -> Result<TakenBy<'r>, Refusal> {
+    let limits = connect::Limits { timeout: config.connect_timeout(), retries: config.max_retries() };
+    let daemon = connect_below(config.allowed_prefix(), handoff.socket, Protocol::One, limits)?;
+    if let Some(user) = user {
+        check_user(&daemon.socket, handoff.socket, user)?;
+    }
+    let message = v1::encode(handoff.data);
+    check_size(&daemon, message)?;
+    send(request, &daemon, message, handoff, config)?;
+    Ok(TakenBy::Named)
 }
 
 /// Refuses what one `sendmsg` cannot take as a whole on a stream socket: the client's descriptor travels with the first

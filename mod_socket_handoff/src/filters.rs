@@ -198,13 +198,13 @@ fn final_decision<'r>(
 /// Hands off, if that is the decision, and tells how it went.
 fn carry_out<'r>(request: Request<'r>, decision: Result<HandOff<'r>, Refusal>) -> Phase<'r> {
     let outcome = decision.and_then(|handoff| {
-        execute::hand_off(request, handoff, request.server_config())?;
-        Ok(handoff)
+        let taken_by = execute::hand_off(request, handoff, request.server_config())?;
+        Ok((handoff, taken_by))
     });
     match outcome {
-        Ok(handoff) => {
-            request.note(c"handed-off");
-            let (path, bytes) = (handoff.socket, handoff.data.len());
+        Ok((handoff, taken_by)) => {
+            request.note(taken_by.note());
+            let (path, bytes) = (taken_by.fallback().unwrap_or(handoff.socket), handoff.data.len());
             request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
             Phase::Answered
         }
@@ -249,7 +249,7 @@ fn settle(request: Request<'_>, filter: FilterKind, ended: bool) {
 fn refuse(request: Request<'_>, refusal: &Refusal) {
     request.log(Level::Error, format_args!("handoff refused with {}: {refusal}", refusal.status()));
     if let Some(seconds) = refusal.retry_after() {
-        request.set_error_header(c"Retry-After", seconds);
+        request.set_error_header(c"Retry-After", &seconds);
     }
     request.note(refusal.note());
     request.die(refusal.status());

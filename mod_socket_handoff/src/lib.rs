@@ -9,13 +9,13 @@
 //!
 //! All contact with httpd's C structures is in [`httpd`], the one room with unsafe code.
 #![deny(unsafe_code)]
-#![allow(dead_code, unused_imports)] // until execute speaks protocol 2
 
 mod config;
 mod connect;
 mod dead_socket;
 mod drain;
 mod envelope;
+mod exchange;
 mod execute;
 mod filters;
 mod headers;

@@ -1,6 +1,6 @@
 //! Why a handoff did not happen, and the HTTP response that says so.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,6 +44,37 @@ pub(crate) enum Refusal {
     SendTimeout { path: PathBuf, timeout: Duration },
     #[error("the daemon at {path:?} could not be reached: {errno}")]
     DaemonFailed { path: PathBuf, errno: Errno },
+    #[error(
+        "{0:?} is declared with protocol=2, which needs a SOCK_SEQPACKET socket, and it is of another type; \
+         change the daemon, or declare protocol=1"
+    )]
+    NotSeqPacket(PathBuf),
+    #[error(
+        "{path:?} is the socket of user id {uid}, and SocketHandoffDaemon demands user={expected}; \
+         nothing was sent to it"
+    )]
+    WrongUser { path: PathBuf, expected: String, uid: u32 },
+    #[error("{0:?} is a fallback and is declared without protocol=2 itself; nothing was sent to it")]
+    FallbackWithoutAnswer(PathBuf),
+    #[error(
+        "the message to {0:?} was refused by the kernel: more sockets are on their way to daemons, not yet received, \
+         than one user may have open; raise LimitNOFILE of Apache's service, or see why a daemon does not receive"
+    )]
+    TooManyInFlight(PathBuf),
+    #[error("the daemon at {0:?} ended its connection without an answer; has it died?")]
+    DaemonClosed(PathBuf),
+    #[error(
+        "the daemon at {path:?} did not answer within ack_timeout_ms {timeout:?}; it is overloaded or hangs"
+    )]
+    NoAnswer { path: PathBuf, timeout: Duration },
+    #[error("the daemon at {path:?} is busy, and asks to come again in {retry_after:?}: {reason}")]
+    Busy { path: PathBuf, retry_after: Duration, reason: String },
+    #[error("the daemon at {0:?} is ending, and no other one has taken its place")]
+    Draining(PathBuf),
+    #[error("the daemon at {path:?} does not understand the message: {reason}")]
+    BadMessage { path: PathBuf, reason: String },
+    #[error("the message could not be put into a file in memory, as is done with long ones: {0}")]
+    NoMemoryFile(Errno),
     #[error("X-Handoff-Data of {0} bytes is more than one message to the daemon can hold")]
     DataTooLarge(usize),
     #[error("the unread request body is longer than SocketHandoffDrainBytes {0}")]
@@ -68,7 +99,10 @@ impl Refusal {
             | Self::PathRelative(_)
             | Self::PathOutsidePrefix { .. }
             | Self::NotASocket(_) => 403,
-            Self::AmbiguousHeader(_) | Self::DataFromUnsupported | Self::Connect => 502,
+            Self::AmbiguousHeader(_)
+            | Self::DataFromUnsupported
+            | Self::Connect
+            | Self::BadMessage { .. } => 502,
             Self::SecondaryConnection
             | Self::Tls
             | Self::ConnectionEnding
@@ -76,6 +110,15 @@ impl Refusal {
             | Self::DaemonRefused { .. }
             | Self::PermissionDenied(_)
             | Self::DaemonFailed { .. }
+            | Self::NotSeqPacket(_)
+            | Self::WrongUser { .. }
+            | Self::FallbackWithoutAnswer(_)
+            | Self::TooManyInFlight(_)
+            | Self::DaemonClosed(_)
+            | Self::NoAnswer { .. }
+            | Self::Busy { .. }
+            | Self::Draining(_)
+            | Self::NoMemoryFile(_)
             | Self::EarlierResponse => 503,
             Self::ConnectTimeout { .. } | Self::SendTimeout { .. } => 504,
             Self::DataTooLarge(_) | Self::BodyTooLarge(_) => 413,
@@ -86,17 +129,24 @@ impl Refusal {
     }
 
     /// Seconds for a Retry-After field (RFC 9110, section 10.2.3), where trying again can help.
-    pub(crate) fn retry_after(&self) -> Option<&'static CStr> {
-        matches!(
-            self,
+    pub(crate) fn retry_after(&self) -> Option<CString> {
+        let seconds = match self {
+            // Never "at once".
+            Self::Busy { retry_after, .. } => retry_after.as_secs().max(1),
             Self::ConnectionEnding
-                | Self::DaemonMissing { .. }
-                | Self::DaemonRefused { .. }
-                | Self::DaemonFailed { .. }
-                | Self::ConnectTimeout { .. }
-                | Self::SendTimeout { .. }
-        )
-        .then_some(c"1")
+            | Self::DaemonMissing { .. }
+            | Self::DaemonRefused { .. }
+            | Self::DaemonFailed { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::SendTimeout { .. }
+            | Self::TooManyInFlight(_)
+            | Self::DaemonClosed(_)
+            | Self::NoAnswer { .. }
+            | Self::Draining(_)
+            | Self::NoMemoryFile(_) => 1,
+            _ => return None,
+        };
+        CString::new(seconds.to_string()).ok()
     }
 
     /// The value of the note and environment variable HANDOFF, for the access log.
@@ -118,6 +168,16 @@ impl Refusal {
             Self::ConnectTimeout { .. } => c"refused:connect-timeout",
             Self::SendTimeout { .. } => c"refused:send-timeout",
             Self::DaemonFailed { .. } => c"refused:daemon-failed",
+            Self::NotSeqPacket(_) => c"refused:not-seqpacket",
+            Self::WrongUser { .. } => c"refused:wrong-user",
+            Self::FallbackWithoutAnswer(_) => c"refused:fallback-without-answer",
+            Self::TooManyInFlight(_) => c"refused:too-many-in-flight",
+            Self::DaemonClosed(_) => c"refused:daemon-closed",
+            Self::NoAnswer { .. } => c"refused:no-answer",
+            Self::Busy { .. } => c"refused:busy",
+            Self::Draining(_) => c"refused:draining",
+            Self::BadMessage { .. } => c"refused:bad-message",
+            Self::NoMemoryFile(_) => c"refused:no-memory-file",
             Self::DataTooLarge(_) => c"refused:data-too-large",
             Self::BodyTooLarge(_) => c"refused:body-too-large",
             Self::BodyTimeout(_) => c"refused:body-timeout",

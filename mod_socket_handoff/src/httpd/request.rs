@@ -139,9 +139,13 @@ impl<'r> Request<'r> {
     }
 
     /// Sets a header that an error response will have.
-    pub(crate) fn set_error_header(self, name: &'static CStr, value: &'static CStr) {
+    pub(crate) fn set_error_header(self, name: &'static CStr, value: &CStr) {
         let [_, err_headers_out] = self.response_tables();
-        err_headers_out.set(name, value);
+        // SAFETY: the copy is made in the request's pool, in which the table is as well.
+        unsafe {
+            let copy = sys::apr_pstrmemdup(self.raw().pool, value.as_ptr(), value.count_bytes());
+            sys::apr_table_setn(err_headers_out.as_ptr(), name.as_ptr(), copy);
+        }
     }
 
     /// Keeps mod_cache from storing the response.
