@@ -61,12 +61,19 @@ impl Receiver {
                 Err(rejected) => Incoming::Rejected(rejected),
             }));
         }
-        // After a message of protocol 2 there is none of protocol 1.
-        let Some(first) = &mut self.first else { return Err(ReceiveError::Empty) };
+        // After a message there is none of protocol 1.
+        let Some(first) = &mut self.first else {
+            let ended = received.bytes == 0 && received.fds.is_empty();
+            return Err(if ended { ReceiveError::Empty } else { ReceiveError::WrongProtocol });
+        };
         let result = first.take(received, scratch);
         if !matches!(result, Ok(None)) {
             self.first = None;
         }
-        Ok(result?.map(Incoming::Handoff))
+        match result? {
+            // Its sender waits for an answer and will answer the client itself.
+            Some(handoff) if v2::is_message(&handoff.data) => Err(ReceiveError::WrongProtocol),
+            handoff => Ok(handoff.map(Incoming::Handoff)),
+        }
     }
 }

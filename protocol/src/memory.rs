@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{IoSlice, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
@@ -52,24 +52,42 @@ pub fn sealed(parts: &[&[u8]]) -> Result<OwnedFd, Errno> {
     Ok(file.into())
 }
 
-/// Reads the whole of a sealed file of `length` bytes.
+/// Reads a sealed file that holds parts of these lengths, one after another. Takes no further descriptor, so that it
+/// also works at the limit of open files.
 ///
 /// # Errors
 /// [`MemoryError`]; nothing is allocated for a file that is not as long as it should be.
-pub fn read(file: impl AsFd, length: usize) -> Result<Vec<u8>, MemoryError> {
+pub fn read<const N: usize>(file: impl AsFd, lengths: [usize; N]) -> Result<[Vec<u8>; N], MemoryError> {
     match rustix::fs::fcntl_get_seals(&file) {
         Ok(seals) if seals.contains(SEALS) => {}
         _ => return Err(MemoryError::NotSealed),
     }
     let actual = rustix::fs::fstat(&file).map_err(MemoryError::Read)?.st_size.unsigned_abs();
-    let expected = length as u64;
+    let expected = lengths.iter().fold(0_u64, |sum, &length| sum.saturating_add(length as u64));
     if actual != expected {
         return Err(MemoryError::Size { expected, actual });
     }
-    let mut bytes = vec![0; length];
-    let file = File::from(rustix::io::fcntl_dupfd_cloexec(&file, 0).map_err(MemoryError::Read)?);
-    file.read_exact_at(&mut bytes, 0).map_err(|error| MemoryError::Read(errno(&error)))?;
-    Ok(bytes)
+    let mut offset = 0;
+    let mut parts = [(); N].map(|()| Vec::new());
+    for (part, length) in parts.iter_mut().zip(lengths) {
+        read_part(&file, part, length, offset).map_err(MemoryError::Read)?;
+        offset += length as u64;
+    }
+    Ok(parts)
+}
+
+/// Reads `length` bytes that begin at `offset`, into memory that is not cleared first.
+fn read_part(file: impl AsFd, part: &mut Vec<u8>, length: usize, offset: u64) -> Result<(), Errno> {
+    part.reserve_exact(length);
+    while part.len() < length {
+        let at = offset + part.len() as u64;
+        if rustix::io::retry_on_intr(|| rustix::io::pread(&file, spare_capacity(&mut *part), at))? == 0 {
+            return Err(Errno::IO);
+        }
+    }
+    // There may have been more room than was asked for.
+    part.truncate(length);
+    Ok(())
 }
 
 fn errno(error: &std::io::Error) -> Errno {
@@ -83,24 +101,24 @@ mod tests {
     #[test]
     fn what_was_sealed_is_read_and_can_no_longer_be_written() {
         let file = sealed(&[b"ab", b"", b"cd"]).unwrap();
-        assert_eq!(read(&file, 4).unwrap(), b"abcd");
+        assert_eq!(read(&file, [3, 0, 1]).unwrap(), [&b"abc"[..], b"", b"d"]);
         assert!(File::from(file).write_all(b"x").is_err());
-        assert_eq!(read(sealed(&[]).unwrap(), 0).unwrap(), b"");
+        assert_eq!(read(sealed(&[]).unwrap(), [0]).unwrap(), [b""]);
     }
 
     #[test]
     fn a_file_that_may_change_is_not_read() {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("open", flags).unwrap();
-        assert_eq!(read(&file, 0).unwrap_err(), MemoryError::NotSealed);
+        assert_eq!(read(&file, [0]).unwrap_err(), MemoryError::NotSealed);
         let ordinary = File::open("/dev/null").unwrap();
-        assert_eq!(read(&ordinary, 0).unwrap_err(), MemoryError::NotSealed);
+        assert_eq!(read(&ordinary, [0]).unwrap_err(), MemoryError::NotSealed);
     }
 
     #[test]
     fn the_size_must_be_the_one_that_was_told() {
         let file = sealed(&[b"abc"]).unwrap();
-        for expected in [2, 4, usize::MAX] {
+        for expected in [[2, 0], [2, 2], [usize::MAX, usize::MAX]] {
             assert!(matches!(read(&file, expected), Err(MemoryError::Size { actual: 3, .. })));
         }
     }

@@ -69,6 +69,12 @@ pub enum ReceiveError {
         /// The receiver's limit, in bytes.
         limit: usize,
     },
+    /// A message of protocol 2 on a `SOCK_STREAM` socket, or one of protocol 1 after one of protocol 2.
+    #[error(
+        "the message is of the wrong protocol: protocol 2 needs a SOCK_SEQPACKET socket, and protocol 1 has one \
+         message on a connection"
+    )]
+    WrongProtocol,
     /// The kernel destroyed descriptors since this process has too many files open.
     #[error("the kernel dropped the client's socket: too many open files here; raise LimitNOFILE")]
     DescriptorLost,
@@ -87,6 +93,7 @@ impl ReceiveError {
             Self::SeveralDescriptors { .. } => "several_descriptors",
             Self::NotAStreamSocket => "not_a_stream_socket",
             Self::TooLarge { .. } => "too_large",
+            Self::WrongProtocol => "wrong_protocol",
             Self::DescriptorLost => "descriptor_lost",
             Self::Io(_) => "io",
         }
@@ -206,6 +213,7 @@ mod tests {
             ReceiveError::SeveralDescriptors { count: 2 },
             ReceiveError::NotAStreamSocket,
             ReceiveError::TooLarge { limit: 1 },
+            ReceiveError::WrongProtocol,
             ReceiveError::DescriptorLost,
             ReceiveError::Io(Errno::CONNRESET),
         ];

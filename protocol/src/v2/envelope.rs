@@ -85,14 +85,14 @@ pub struct Envelope {
     /// The name of the server that was asked (`SERVER_NAME` of RFC 3875).
     #[serde(default)]
     pub server_name: Option<Octets>,
-    /// The other end of the connection.
-    #[serde(default)]
+    /// The other end of the connection. None, like the other two, also for an address that is not understood.
+    #[serde(default, deserialize_with = "address")]
     pub client: Option<SocketAddr>,
     /// The client behind proxies that are trusted (mod_remoteip); without any that of `client`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "address")]
     pub useragent: Option<IpAddr>,
     /// This end of the connection.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "address")]
     pub local: Option<SocketAddr>,
     /// The user whom Apache has authenticated.
     #[serde(default)]
@@ -106,6 +106,15 @@ pub struct Envelope {
     /// The application's fields, those that Apache's configuration added among them, each as often as it is to be sent.
     #[serde(default)]
     pub response_headers: Fields,
+}
+
+/// An address, without the name of the interface that Apache adds to those of one link (`fe80::1%eth0`, RFC 4007).
+fn address<'de, D: Deserializer<'de>, A: std::str::FromStr>(deserializer: D) -> Result<Option<A>, D::Error> {
+    let Some(octets) = Option::<Octets>::deserialize(deserializer)? else { return Ok(None) };
+    let Some(text) = octets.as_str() else { return Ok(None) };
+    let Some((before, zone)) = text.split_once('%') else { return Ok(text.parse().ok()) };
+    let after = zone.find(']').map_or("", |end| &zone[end..]);
+    Ok(format!("{before}{after}").parse().ok())
 }
 
 impl Envelope {
@@ -277,6 +286,20 @@ mod tests {
         assert!(
             Envelope::decode("{\"method\":\"€\",\"target\":\"/\",\"protocol\":\"\"}".as_bytes()).is_err()
         );
+    }
+
+    #[test]
+    fn an_address_is_understood_or_unknown_but_no_reason_to_refuse() {
+        for (text, client, useragent) in [
+            (r#""client":"[fe80::1%eth0]:443","useragent":"fe80::1%eth0""#, "[fe80::1]:443", "fe80::1"),
+            (r#""client":"192.0.2.1:80","useragent":null"#, "192.0.2.1:80", ""),
+            (r#""client":"/run/front.sock","useragent":"[fe80::1%""#, "", ""),
+        ] {
+            let text = format!(r#"{{"method":"GET","target":"/","protocol":"HTTP/1.1",{text}}}"#);
+            let envelope = Envelope::decode(text.as_bytes()).unwrap();
+            assert_eq!(envelope.client, client.parse().ok());
+            assert_eq!(envelope.useragent, useragent.parse().ok());
+        }
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Rejected {
     #[must_use]
     pub fn answer(&self) -> Answer {
         match self {
+            // Of this moment, not of the message.
             Self::DescriptorLost => {
                 Answer::Busy { retry_after: std::time::Duration::from_secs(1), reason: self.to_string() }
             }
@@ -165,18 +166,12 @@ impl Offer {
         if !is_connection(&client) {
             return Err(Rejected::NotAStreamSocket);
         }
-        let memory;
-        let parts = match file {
-            Some(file) => {
-                let length = usize::try_from(header.parts()).unwrap_or(usize::MAX);
-                memory = memory::read(file, length)?;
-                &memory[..]
-            }
-            None => &message[message::HEADER..],
+        let ranges = header.ranges();
+        let [envelope, payload, pre_read] = match file {
+            Some(file) => memory::read(file, ranges.map(|range| range.len()))?,
+            None => ranges.map(|range| message[message::HEADER..][range].to_vec()),
         };
-        let [envelope, payload, pre_read] = header.ranges().map(|range| &parts[range]);
-        let envelope = Envelope::decode(envelope)?;
-        let (payload, pre_read) = (payload.to_vec(), pre_read.to_vec());
+        let envelope = Envelope::decode(&envelope)?;
         Ok(Self { handoff: Handoff { client, envelope, payload, pre_read } })
     }
 

@@ -21,7 +21,7 @@ pub enum Do {
     Receive,
     /// `shutdown(SHUT_RD)`, then receive without waiting. What recv(2) gave.
     StopAndReceive,
-    /// Receive once more without waiting. What recv(2) gave.
+    /// Receive once more without waiting, until there is nothing left. What recv(2) gave.
     ReceiveLate,
     /// The client is the daemon's: put the dead socket in its place.
     Swap,
@@ -60,9 +60,9 @@ pub enum NotTaken {
     NotConnected,
     /// The message could not be sent.
     NotSent,
-    /// The daemon ended without an answer, or answered what is not understood.
+    /// The daemon ended without an answer.
     Closed,
-    /// There was no answer in time.
+    /// There was no answer in time, or one that is not understood.
     NoAnswer,
     /// The daemon has no room.
     Busy {
@@ -136,23 +136,24 @@ impl Sender {
             }
             Saw::Answer(Answer::Draining) => self.next_target(NotTaken::Draining),
             Saw::Answer(Answer::Bad { reason }) => Do::Keep(NotTaken::Bad { reason }),
-            Saw::NotAnAnswer | Saw::Closed => {
-                let why = if self.waits { NotTaken::Closed } else { NotTaken::NoAnswer };
-                self.gone(why)
-            }
+            Saw::Closed if self.waits => self.elsewhere(NotTaken::Closed),
             Saw::Again if self.waits => Do::Receive,
-            Saw::Again => Do::ReceiveLate,
-            Saw::Nothing if self.waits => {
+            // What is not understood is no answer; one may follow.
+            Saw::Nothing | Saw::NotAnAnswer if self.waits => {
                 self.waits = false;
                 Do::StopAndReceive
             }
-            Saw::Nothing => self.gone(NotTaken::NoAnswer),
+            Saw::Again | Saw::NotAnAnswer => Do::ReceiveLate,
+            // One that hangs would hang once more.
+            Saw::Closed | Saw::Nothing => self.next_target(NotTaken::NoAnswer),
         }
     }
 
-    /// The daemon will not answer any more. One that hangs would hang once more.
-    fn gone(&mut self, why: NotTaken) -> Do {
-        if self.waits { self.elsewhere(why) } else { self.next_target(why) }
+    /// After an answer: whether the connection that brought it may serve another handoff. Not after
+    /// [`Do::StopAndReceive`], since nothing can be received on it any more.
+    #[must_use]
+    pub fn may_be_kept(&self) -> bool {
+        self.waits
     }
 
     /// A connection that was kept says nothing of the daemon that stands at its path now.
@@ -174,5 +175,103 @@ impl Sender {
         self.connection = Connection::Kept;
         self.drained = false;
         Do::TakeIdle(self.target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds what was seen to a handoff to `targets`, and returns each thing to do.
+    fn run(targets: usize, seen: impl IntoIterator<Item = Saw>) -> (Vec<Do>, Sender) {
+        let mut sender = Sender::new(targets);
+        let mut done = vec![sender.start()];
+        done.extend(seen.into_iter().map(|saw| sender.next(saw)));
+        (done, sender)
+    }
+
+    fn last(targets: usize, seen: impl IntoIterator<Item = Saw>) -> Do {
+        run(targets, seen).0.pop().unwrap()
+    }
+
+    fn busy() -> Answer {
+        Answer::Busy { retry_after: Duration::from_secs(3), reason: "full".into() }
+    }
+
+    #[test]
+    fn the_ordinary_way_is_four_steps() {
+        let (done, sender) = run(1, [Saw::Connected, Saw::Sent, Saw::Answer(Answer::Accepted)]);
+        assert_eq!(done, [Do::TakeIdle(0), Do::Send, Do::Receive, Do::Swap]);
+        assert!(sender.may_be_kept());
+    }
+
+    #[test]
+    fn without_an_answer_in_time_a_late_one_still_counts() {
+        let waited = [Saw::Connected, Saw::Sent, Saw::Nothing];
+        assert_eq!(last(1, waited.clone()), Do::StopAndReceive);
+        let late = |then: &[Saw]| run(1, waited.iter().chain(then).cloned());
+        let (done, sender) = late(&[Saw::Answer(Answer::Accepted)]);
+        assert_eq!(done.last(), Some(&Do::Swap));
+        assert!(!sender.may_be_kept(), "nothing can be received on it any more");
+        assert_eq!(late(&[Saw::Again]).0.last(), Some(&Do::ReceiveLate));
+        assert_eq!(late(&[Saw::NotAnAnswer]).0.last(), Some(&Do::ReceiveLate));
+        assert_eq!(late(&[Saw::Again, Saw::Answer(Answer::Accepted)]).0.last(), Some(&Do::Swap));
+        for end in [Saw::Closed, Saw::Nothing] {
+            assert_eq!(late(&[Saw::Again, end]).0.last(), Some(&Do::Keep(NotTaken::NoAnswer)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_may_be_followed_by_an_answer() {
+        assert_eq!(last(1, [Saw::Connected, Saw::Sent, Saw::NotAnAnswer]), Do::StopAndReceive);
+    }
+
+    #[test]
+    fn a_connection_that_was_kept_is_tried_anew_once() {
+        for gone in [
+            &[Saw::NotConnected][..],
+            &[Saw::Connected, Saw::NotSent],
+            &[Saw::Connected, Saw::Sent, Saw::Closed],
+            &[Saw::Connected, Saw::Sent, Saw::Again, Saw::Closed],
+        ] {
+            let (mut done, mut sender) = run(2, gone.iter().cloned());
+            assert_eq!(done.pop(), Some(Do::Connect(0)), "{gone:?}");
+            assert_eq!(sender.next(Saw::NotConnected), Do::TakeIdle(1), "{gone:?}");
+        }
+        // One that hangs would hang once more.
+        assert_eq!(last(2, [Saw::Connected, Saw::Sent, Saw::Nothing, Saw::Nothing]), Do::TakeIdle(1));
+    }
+
+    #[test]
+    fn the_last_reason_is_the_one_that_is_told() {
+        let none = [Saw::NotConnected, Saw::NotConnected];
+        let unsent = [Saw::NotConnected, Saw::Connected, Saw::NotSent];
+        let closed = [Saw::NotConnected, Saw::Connected, Saw::Sent, Saw::Closed];
+        assert_eq!(last(1, none.clone()), Do::Keep(NotTaken::NotConnected));
+        assert_eq!(last(1, unsent), Do::Keep(NotTaken::NotSent));
+        assert_eq!(last(1, closed), Do::Keep(NotTaken::Closed));
+        let full = [Saw::Connected, Saw::Sent, Saw::Answer(busy())];
+        let told = NotTaken::Busy { retry_after: Duration::from_secs(3), reason: "full".into() };
+        assert_eq!(last(2, none.into_iter().chain(full)), Do::Keep(told));
+    }
+
+    #[test]
+    fn a_daemon_that_ends_is_asked_once_more_since_another_may_stand_there() {
+        let draining = [Saw::Connected, Saw::Sent, Saw::Answer(Answer::Draining)];
+        let twice = draining.iter().chain(&draining).cloned();
+        let (done, _) = run(2, twice.clone());
+        assert_eq!(done[3..], [Do::Connect(0), Do::Send, Do::Receive, Do::TakeIdle(1)]);
+        assert_eq!(last(1, twice.clone()), Do::Keep(NotTaken::Draining));
+        // The fallback as well.
+        assert_eq!(last(2, twice.chain(draining.clone())), Do::Connect(1));
+    }
+
+    #[test]
+    fn a_full_daemon_has_fallbacks_and_a_message_that_is_bad_has_none() {
+        let sent = [Saw::Connected, Saw::Sent];
+        assert_eq!(last(2, sent.iter().cloned().chain([Saw::Answer(busy())])), Do::TakeIdle(1));
+        let bad = Saw::Answer(Answer::Bad { reason: "why".into() });
+        let keep = Do::Keep(NotTaken::Bad { reason: "why".into() });
+        assert_eq!(last(2, sent.into_iter().chain([bad])), keep);
     }
 }
