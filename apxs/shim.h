@@ -24,6 +24,11 @@ static inline void shim_brigade_insert_tail(apr_bucket_brigade *bb, apr_bucket *
 static inline apr_bucket *shim_bucket_next(apr_bucket *e) { return APR_BUCKET_NEXT(e); }
 static inline int shim_bucket_is_eos(apr_bucket *e) { return APR_BUCKET_IS_EOS(e); }
 static inline int shim_bucket_is_error(apr_bucket *e) { return AP_BUCKET_IS_ERROR(e); }
+static inline int shim_bucket_is_metadata(apr_bucket *e) { return APR_BUCKET_IS_METADATA(e); }
+static inline void shim_bucket_delete(apr_bucket *e) { apr_bucket_delete(e); }
+static inline apr_status_t shim_bucket_read(apr_bucket *e, const char **data, apr_size_t *length) {
+    return apr_bucket_read(e, data, length, APR_BLOCK_READ);
+}
 static inline int shim_status_is_eagain(apr_status_t s) { return APR_STATUS_IS_EAGAIN(s); }
 static inline int shim_status_is_timeup(apr_status_t s) { return APR_STATUS_IS_TIMEUP(s); }
 static inline int shim_status_is_eof(apr_status_t s) { return APR_STATUS_IS_EOF(s); }

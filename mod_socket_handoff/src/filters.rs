@@ -1,17 +1,23 @@
 //! What the module does at the points of a response where httpd calls it.
 //!
 //! Two filters share the work. The *collector* stands before all content filters (DEFLATE, mod_headers, mod_cache): it
-//! finds the application's handoff headers and takes the body away. The *taker* stands after them: it sees headers that
-//! the operator's configuration added, and carries the handoff out. It is there only where a content filter is, which
-//! could add headers; without one the collector does its work. Two more stand in on other paths: the *sink* swallows what
-//! is written after the request has been answered, the *stripper* takes the headers off error responses.
+//! finds the application's handoff headers and takes the body away, or keeps it if it is the daemon's data. The *taker*
+//! stands after them: it sees the headers as the operator's configuration has made them, and carries the handoff out. It
+//! is there only where a content filter is, which could change headers; without one the collector does its work. Three
+//! more help on other paths: the *scout* does the collector's work where mod_filter or the like would see a body that is
+//! data first, the *sink* swallows what is written after the request has been answered, the *stripper* takes the headers
+//! off error responses.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use crate::config::Protocol;
 use crate::execute;
 use crate::headers::HandoffHeaders;
-use crate::httpd::{Brigade, FilterCall, FilterKind, Level, Request, Status, TableSnapshot};
+use crate::httpd::{
+    Brigade, CollectError, Collected, FilterCall, FilterKind, Level, Request, Status, TableSnapshot,
+};
 use crate::plan::{HandOff, Ignored, Plan, plan};
 use crate::refusal::Refusal;
 
@@ -19,15 +25,21 @@ use crate::refusal::Refusal;
 pub(crate) struct RequestState<'r> {
     phase: RefCell<Phase<'r>>,
     /// The response header tables before the content filters, to refuse with: what mod_headers adds to an error
-    /// response would otherwise be there twice. `None` when only the taker has seen the headers.
-    before_filters: Option<TableSnapshot<'r>>,
+    /// response would otherwise be there twice. Empty when only the taker has seen the headers.
+    before_filters: OnceCell<TableSnapshot<'r>>,
     /// The filter that swallows the handler's output, and so sees it end.
     swallowed_by: FilterKind,
 }
 
 enum Phase<'r> {
+    /// The response's body is the data, and so much of it has come.
+    Collecting { socket: &'r Path, body: Vec<u8> },
     /// The collector has taken the body; the taker is to hand off.
-    Planned(HandOff<'r>),
+    Planned(Planned<'r>),
+    /// The handler failed with a part of the data: its error is the answer.
+    HandlerFailed,
+    /// Being handed off.
+    HandingOff,
     /// An error response is due at the end of the handler's output. Not sooner: an error document may be a script for
     /// the same interpreter (mod_php), which must not be entered while it still runs.
     Refused(Refusal),
@@ -35,6 +47,35 @@ enum Phase<'r> {
     Refusing,
     /// The client is the daemon's, or has got an error response. Whatever else is written is dropped.
     Answered,
+}
+
+/// A handoff whose data is complete.
+struct Planned<'r> {
+    socket: &'r Path,
+    data: Data<'r>,
+}
+
+enum Data<'r> {
+    Header(&'r [u8]),
+    Body(Vec<u8>),
+}
+
+impl Planned<'_> {
+    fn handoff(&self) -> HandOff<'_> {
+        let data = match &self.data {
+            Data::Header(data) => data,
+            Data::Body(data) => data.as_slice(),
+        };
+        HandOff { socket: self.socket, data }
+    }
+}
+
+/// What to do with a response that asks for a handoff.
+enum Decision<'r> {
+    HandOff(Planned<'r>),
+    /// When its body is complete, and with it.
+    HandOffWithBody(&'r Path),
+    Refuse(Refusal),
 }
 
 /// A handler is about to run: put the filters in its way.
@@ -50,7 +91,8 @@ pub(crate) fn insert_filters(request: Request<'_>) {
         // Leftovers of the request before: an error document must not be handed off since the failed script wanted to.
         HandoffHeaders::take(request.response_tables());
     }
-    request.add_filter(FilterKind::Collector);
+    let first = if request.has_resource_filters() { FilterKind::Scout } else { FilterKind::Collector };
+    request.add_filter(first);
 }
 
 /// An error response is about to be sent, past the filters above.
@@ -58,14 +100,29 @@ pub(crate) fn insert_error_filters(request: Request<'_>) {
     request.add_filter(if is_answered(request) { FilterKind::Sink } else { FilterKind::Stripper });
 }
 
+/// Does the collector's work where the body is data, before mod_filter may compress it, and else leaves it to the
+/// collector: what is handed off shall be what these filters have made of it.
+pub(crate) fn scout(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
+    let request = call.request();
+    if request.state().is_none() && !HandoffHeaders::are_about_the_body(request.response_tables()) {
+        call.remove();
+        request.add_filter(FilterKind::Collector);
+        return call.pass(brigade);
+    }
+    collect(call, brigade)
+}
+
 /// Swallows the body of a response that will be handed off, and passes on an end of stream only.
 pub(crate) fn collect(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
     let request = call.request();
-    if request.state().is_none() {
+    let Some(state) = request.state() else {
         let Some(headers) = HandoffHeaders::take(request.response_tables()) else {
             return leave_alone(call, brigade);
         };
-        return collect_first(call, brigade, headers);
+        return collect_first(call, brigade, &headers);
+    };
+    if matches!(*state.phase.borrow(), Phase::Collecting { .. }) {
+        return collect_data(call, brigade, state);
     }
     let ended = brigade.has_end_of_stream();
     brigade.clear();
@@ -83,28 +140,73 @@ fn leave_alone(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
 }
 
 /// The first part of a response with handoff headers.
-fn collect_first<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, headers: HandoffHeaders<'r>) -> Status {
+fn collect_first<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, headers: &HandoffHeaders<'r>) -> Status {
     let request = call.request();
-    let Some(decision) = decide(request, &headers, brigade) else {
-        return leave_alone(call, brigade);
+    match decide(request, headers, brigade) {
+        None => leave_alone(call, brigade),
+        Some(Decision::HandOffWithBody(_)) if request.has_content_coding() => {
+            conclude(call, brigade, Err(Refusal::DataCompressed))
+        }
+        Some(Decision::HandOffWithBody(socket)) => {
+            request.forbid_caching();
+            let phase = Phase::Collecting { socket, body: Vec::new() };
+            let state = enter(request, phase, FilterKind::Collector);
+            collect_data(call, brigade, state)
+        }
+        Some(Decision::HandOff(planned)) => conclude(call, brigade, Ok(planned)),
+        Some(Decision::Refuse(refusal)) => conclude(call, brigade, Err(refusal)),
+    }
+}
+
+/// A part of a body that is the daemon's data.
+fn collect_data<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, state: &RequestState<'r>) -> Status {
+    let request = call.request();
+    if brigade.has_error() {
+        state.phase.replace(Phase::HandlerFailed);
+        log_failed_handler(request);
+        call.remove();
+        return call.pass(brigade);
+    }
+    let Phase::Collecting { socket, mut body } = state.phase.replace(Phase::HandingOff) else {
+        return Status::OK;
     };
+    let limit = request.server_config().max_data_size();
+    match brigade.collect_into(&mut body, usize::try_from(limit).unwrap_or(usize::MAX)) {
+        Ok(Collected::Part) => {
+            state.phase.replace(Phase::Collecting { socket, body });
+            Status::OK
+        }
+        Ok(Collected::Whole) => conclude(call, brigade, Ok(Planned { socket, data: Data::Body(body) })),
+        Err(error) => {
+            drop(body);
+            let refusal = match error {
+                CollectError::TooLong => Refusal::DataOverLimit(limit),
+                CollectError::Unreadable(status) => Refusal::DataBroken(status),
+            };
+            conclude(call, brigade, Err(refusal))
+        }
+    }
+}
+
+/// The collector is done with headers and data: hands off, or leaves that to the taker.
+fn conclude<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, decision: Result<Planned<'r>, Refusal>) -> Status {
+    let request = call.request();
     let ended = brigade.has_end_of_stream();
     brigade.clear();
     match decision {
-        Ok(handoff) if call.is_before_content_filter() => {
+        Ok(planned) if call.is_before_content_filter() => {
             request.forbid_caching();
-            request.set_state(RequestState {
-                phase: RefCell::new(Phase::Planned(handoff)),
-                before_filters: Some(request.snapshot_response_tables()),
-                swallowed_by: FilterKind::Collector,
-            });
+            let state = enter(request, Phase::Planned(planned), FilterKind::Collector);
+            let _ = state.before_filters.set(request.snapshot_response_tables());
             request.add_filter(FilterKind::Taker);
             brigade.append_end_of_stream();
             call.pass(brigade);
             brigade.clear();
         }
         // Nothing can change the headers any more: the taker's work is done here.
-        decision => enter(request, carry_out(request, decision), FilterKind::Collector),
+        decision => {
+            enter(request, carry_out(request, decision), FilterKind::Collector);
+        }
     }
     settle(request, FilterKind::Collector, ended);
     Status::OK
@@ -113,9 +215,14 @@ fn collect_first<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, headers: Handof
 /// Hands off what the collector planned, or what the operator's `Header set` asks for.
 pub(crate) fn take(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
     let request = call.request();
-    let planned = match request.state().map(|state| state.phase.borrow()).as_deref() {
+    let planned = match request.state() {
         None => Some(None),
-        Some(Phase::Planned(handoff)) => Some(Some(*handoff)),
+        Some(state) if matches!(*state.phase.borrow(), Phase::Planned(_)) => {
+            match state.phase.replace(Phase::HandingOff) {
+                Phase::Planned(planned) => Some(Some(planned)),
+                _ => None,
+            }
+        }
         Some(_) => None,
     };
     if let Some(planned) = planned {
@@ -149,16 +256,14 @@ fn decide<'r>(
     request: Request<'r>,
     headers: &HandoffHeaders<'r>,
     brigade: Brigade<'_>,
-) -> Option<Result<HandOff<'r>, Refusal>> {
+) -> Option<Decision<'r>> {
     if brigade.has_error() {
-        // The handler failed after the application had set the headers: its error is the answer.
-        request.log(
-            Level::Warning,
-            format_args!("no handoff: the handler failed after it had set handoff headers"),
-        );
+        log_failed_handler(request);
         return None;
     }
-    match plan(request.facts(), headers, request.directory_config()) {
+    let speaks_2 =
+        |path: &Path| request.server_config().daemon(path).is_some_and(|daemon| daemon.protocol() == Protocol::Two);
+    let decision = match plan(request.facts(), headers, request.directory_config(), speaks_2) {
         Plan::PassThrough(ignored) => {
             let level = match ignored {
                 Ignored::Head => Level::Debug,
@@ -168,43 +273,75 @@ fn decide<'r>(
             request
                 .log(level, format_args!("handoff headers removed and ignored: {}", ignored.explanation()));
             request.note(ignored.note());
-            None
+            return None;
         }
-        Plan::Refuse(refusal) => Some(Err(refusal)),
-        Plan::HandOff(handoff) => {
+        Plan::Refuse(refusal) => Decision::Refuse(refusal),
+        Plan::HandOffWithBody(socket) => Decision::HandOffWithBody(socket),
+        Plan::HandOff(HandOff { socket, data }) => {
             #[cfg(feature = "panic-drill")]
-            assert_ne!(handoff.socket.as_os_str(), "/panic", "panic drill");
-            Some(Ok(handoff))
+            assert_ne!(socket.as_os_str(), "/panic", "panic drill");
+            Decision::HandOff(Planned { socket, data: Data::Header(data) })
         }
-    }
+    };
+    Some(decision)
+}
+
+/// The handler failed after the application had set the headers: its error is the answer.
+fn log_failed_handler(request: Request<'_>) {
+    request.log(
+        Level::Warning,
+        format_args!("no handoff: the handler failed after it had set handoff headers"),
+    );
 }
 
 /// The plan, with what the operator's configuration has added: for each header that it gives, its word is the last.
 fn final_decision<'r>(
     request: Request<'r>,
-    planned: Option<HandOff<'r>>,
+    planned: Option<Planned<'r>>,
     brigade: Brigade<'_>,
-) -> Option<Result<HandOff<'r>, Refusal>> {
+) -> Option<Result<Planned<'r>, Refusal>> {
     let from_operator = HandoffHeaders::take(request.response_tables());
-    let Some(handoff) = planned else {
-        return decide(request, &from_operator?, brigade);
+    let (headers, body) = match (from_operator, planned) {
+        (None, None) => return None,
+        (None, Some(planned)) => return Some(Ok(planned)),
+        (Some(headers), None) => (headers, None),
+        (Some(mut headers), Some(Planned { socket, data })) => {
+            headers.socket = headers.socket.or(Some(socket.as_os_str().as_bytes()));
+            let body = match data {
+                Data::Header(data) => {
+                    headers.data = headers.data.or(Some(data));
+                    None
+                }
+                Data::Body(_) if headers.data.is_some() => None,
+                Data::Body(body) => {
+                    headers.data_from = headers.data_from.or(Some(b"body"));
+                    Some(body)
+                }
+            };
+            (headers, body)
+        }
     };
-    let Some(mut headers) = from_operator else { return Some(Ok(handoff)) };
-    headers.socket = headers.socket.or(Some(handoff.socket.as_os_str().as_bytes()));
-    headers.data = headers.data.or(Some(handoff.data));
-    decide(request, &headers, brigade)
+    Some(match decide(request, &headers, brigade)? {
+        Decision::HandOff(planned) => Ok(planned),
+        Decision::HandOffWithBody(socket) => match body {
+            Some(body) => Ok(Planned { socket, data: Data::Body(body) }),
+            None => Err(Refusal::DataFromTooLate),
+        },
+        Decision::Refuse(refusal) => Err(refusal),
+    })
 }
 
 /// Hands off, if that is the decision, and tells how it went.
-fn carry_out<'r>(request: Request<'r>, decision: Result<HandOff<'r>, Refusal>) -> Phase<'r> {
-    let outcome = decision.and_then(|handoff| {
-        let taken_by = execute::hand_off(request, handoff, request.server_config())?;
-        Ok((handoff, taken_by))
+fn carry_out<'r>(request: Request<'r>, decision: Result<Planned<'r>, Refusal>) -> Phase<'r> {
+    let outcome = decision.and_then(|planned| {
+        let taken_by = execute::hand_off(request, planned.handoff(), request.server_config())?;
+        Ok((planned, taken_by))
     });
     match outcome {
-        Ok((handoff, taken_by)) => {
+        Ok((planned, taken_by)) => {
             request.note(taken_by.note());
-            let (path, bytes) = (taken_by.fallback().unwrap_or(handoff.socket), handoff.data.len());
+            let HandOff { socket, data } = planned.handoff();
+            let (path, bytes) = (taken_by.fallback().unwrap_or(socket), data.len());
             request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
             Phase::Answered
         }
@@ -232,7 +369,7 @@ fn settle(request: Request<'_>, filter: FilterKind, ended: bool) {
         return;
     }
     if let Phase::Refused(refusal) = state.phase.replace(Phase::Refusing) {
-        match &state.before_filters {
+        match state.before_filters.get() {
             Some(tables) => request.restore_response_tables(tables),
             // What mod_headers has added is dropped, since it will do so again.
             None if filter == FilterKind::Taker => request.clear_error_table(),
@@ -252,6 +389,7 @@ fn refuse(request: Request<'_>, refusal: &Refusal) {
         request.set_error_header(c"Retry-After", &seconds);
     }
     request.note(refusal.note());
+    request.forget_content_coding();
     request.die(refusal.status());
     // The redirect to an error document has notes of its own, and is what the access log shows.
     request.note_on_last_redirect(refusal.note());
@@ -272,17 +410,16 @@ fn is_answered(request: Request<'_>) -> bool {
 }
 
 /// Enters a phase. `swallowed_by` counts if nothing was known of the request so far.
-fn enter<'r>(request: Request<'r>, phase: Phase<'r>, swallowed_by: FilterKind) {
+fn enter<'r>(request: Request<'r>, phase: Phase<'r>, swallowed_by: FilterKind) -> &'r RequestState<'r> {
     match request.state() {
         Some(state) => {
             state.phase.replace(phase);
+            state
         }
-        None => {
-            request.set_state(RequestState {
-                phase: RefCell::new(phase),
-                before_filters: None,
-                swallowed_by,
-            });
-        }
+        None => request.set_state(RequestState {
+            phase: RefCell::new(phase),
+            before_filters: OnceCell::new(),
+            swallowed_by,
+        }),
     }
 }

@@ -8,7 +8,7 @@ use crate::httpd::Table;
 const SOCKET: &CStr = c"X-Socket-Handoff";
 /// What the application tells the daemon.
 const DATA: &CStr = c"X-Handoff-Data";
-/// Where else the data is (the response body); not part of protocol 1.
+/// Where else the data is (the response body): for daemons that speak protocol 2.
 const DATA_FROM: &CStr = c"X-Handoff-Data-From";
 
 /// What an application (or `Header set` in the configuration) said about a handoff.
@@ -33,6 +33,12 @@ impl<'r> HandoffHeaders<'r> {
             return None;
         }
         Self::take_from(tables)
+    }
+
+    /// Whether the application wants its response body to be the data.
+    pub(crate) fn are_about_the_body(tables: [Table<'r>; 2]) -> bool {
+        let about = |(name, _): (&[u8], &[u8])| name.eq_ignore_ascii_case(DATA_FROM.to_bytes());
+        tables.iter().any(|table| table.entries_from(b'X').any(about))
     }
 
     fn take_from(tables: [Table<'r>; 2]) -> Option<Self> {

@@ -36,6 +36,8 @@ pub(crate) enum Plan<'r> {
     Refuse(Refusal),
     /// Pass the client's connection to the daemon.
     HandOff(HandOff<'r>),
+    /// The same with the response's body as data, when it is complete.
+    HandOffWithBody(&'r Path),
 }
 
 /// A handoff to carry out.
@@ -53,6 +55,7 @@ pub(crate) enum Ignored {
     SwitchedOff,
     Proxied,
     /// Protocol 1 cannot tell the daemon the method, and the response to HEAD has no body: Apache sends the headers.
+    /// A daemon that speaks protocol 2 is told.
     Head,
     /// X-Handoff-Data without X-Socket-Handoff.
     NoSocket,
@@ -80,25 +83,33 @@ impl Ignored {
     }
 }
 
-/// Decides. Refusals come only where a handoff was really asked for.
-pub(crate) fn plan<'r>(facts: Facts, headers: &HandoffHeaders<'r>, config: &DirectoryConfig) -> Plan<'r> {
+/// Decides. Refusals come only where a handoff was really asked for. `speaks_2` tells whether the daemon at a path is
+/// declared as one that speaks protocol 2.
+pub(crate) fn plan<'r>(
+    facts: Facts,
+    headers: &HandoffHeaders<'r>,
+    config: &DirectoryConfig,
+    speaks_2: impl Fn(&Path) -> bool,
+) -> Plan<'r> {
     if !config.enabled() {
         return Plan::PassThrough(Ignored::SwitchedOff);
     }
     if facts.proxied && !config.allow_proxied() {
         return Plan::PassThrough(Ignored::Proxied);
     }
-    if facts.method == Method::Head {
+    let socket = headers.socket.map(|socket| Path::new(OsStr::from_bytes(socket)));
+    if facts.method == Method::Head && !socket.is_some_and(&speaks_2) {
         return Plan::PassThrough(Ignored::Head);
     }
-    let Some(socket) = headers.socket else {
+    let Some(socket) = socket else {
         return Plan::PassThrough(Ignored::NoSocket);
     };
-    let socket = Path::new(OsStr::from_bytes(socket));
     let refusal = if let Some(name) = headers.ambiguous {
         Refusal::AmbiguousHeader(name)
-    } else if headers.data_from.is_some() {
-        Refusal::DataFromUnsupported
+    } else if headers.data_from.is_some_and(|from| !from.eq_ignore_ascii_case(b"body")) {
+        Refusal::DataFromUnknown
+    } else if headers.data_from.is_some() && headers.data.is_some() {
+        Refusal::DataTwice
     } else if facts.method == Method::Connect {
         Refusal::Connect
     } else if facts.secondary_connection {
@@ -109,8 +120,13 @@ pub(crate) fn plan<'r>(facts: Facts, headers: &HandoffHeaders<'r>, config: &Dire
         Refusal::PathEmpty
     } else if !socket.is_absolute() {
         Refusal::PathRelative(socket.to_owned())
-    } else {
+    } else if headers.data_from.is_none() {
         return Plan::HandOff(HandOff { socket, data: headers.data.unwrap_or_default() });
+    } else if speaks_2(socket) {
+        return Plan::HandOffWithBody(socket);
+    } else {
+        // Undeclared, it may be anything that listens, and a body, unlike a header value, can hold any bytes.
+        Refusal::BodyToUndeclared(socket.to_owned())
     };
     Plan::Refuse(refusal)
 }
@@ -126,14 +142,15 @@ mod tests {
         HandoffHeaders { socket: Some(socket.as_bytes()), data: Some(b"{}"), ..HandoffHeaders::default() }
     }
 
-    fn on() -> DirectoryConfig {
-        DirectoryConfig::default()
+    /// The plan where `/run/2.sock` is declared as a daemon that speaks protocol 2.
+    fn planned(facts: Facts, headers: &HandoffHeaders<'static>) -> Plan<'static> {
+        plan(facts, headers, &DirectoryConfig::default(), |path| path == Path::new("/run/2.sock"))
     }
 
     #[test]
     fn a_path_and_data_are_handed_off() {
         let expected = HandOff { socket: Path::new("/run/d.sock"), data: b"{}" };
-        assert_eq!(plan(PLAIN, &headers("/run/d.sock"), &on()), Plan::HandOff(expected));
+        assert_eq!(planned(PLAIN, &headers("/run/d.sock")), Plan::HandOff(expected));
     }
 
     #[test]
@@ -143,14 +160,14 @@ mod tests {
             (Facts { method: Method::Head, ..PLAIN }, Ignored::Head),
         ] {
             let facts = Facts { tls: true, secondary_connection: true, ..facts };
-            assert_eq!(plan(facts, &headers(""), &on()), Plan::PassThrough(ignored));
+            assert_eq!(planned(facts, &headers("")), Plan::PassThrough(ignored));
         }
     }
 
     #[test]
     fn data_alone_passes_through() {
         let headers = HandoffHeaders { data: Some(b"{}"), ..HandoffHeaders::default() };
-        assert_eq!(plan(PLAIN, &headers, &on()), Plan::PassThrough(Ignored::NoSocket));
+        assert_eq!(planned(PLAIN, &headers), Plan::PassThrough(Ignored::NoSocket));
     }
 
     #[test]
@@ -160,23 +177,51 @@ mod tests {
             (Facts { tls: true, ..PLAIN }, Refusal::Tls),
             (Facts { method: Method::Connect, ..PLAIN }, Refusal::Connect),
         ] {
-            assert_eq!(plan(facts, &headers("/run/d.sock"), &on()), Plan::Refuse(refusal));
+            assert_eq!(planned(facts, &headers("/run/d.sock")), Plan::Refuse(refusal));
         }
     }
 
     #[test]
     fn a_path_must_be_absolute() {
-        assert_eq!(plan(PLAIN, &headers(""), &on()), Plan::Refuse(Refusal::PathEmpty));
+        assert_eq!(planned(PLAIN, &headers("")), Plan::Refuse(Refusal::PathEmpty));
         let relative = Refusal::PathRelative("run/d.sock".into());
-        assert_eq!(plan(PLAIN, &headers("run/d.sock"), &on()), Plan::Refuse(relative));
+        assert_eq!(planned(PLAIN, &headers("run/d.sock")), Plan::Refuse(relative));
     }
 
     #[test]
     fn what_cannot_be_known_is_not_guessed() {
         let ambiguous = HandoffHeaders { ambiguous: Some("X-Handoff-Data"), ..headers("/run/d.sock") };
         let refusal = Refusal::AmbiguousHeader("X-Handoff-Data");
-        assert_eq!(plan(PLAIN, &ambiguous, &on()), Plan::Refuse(refusal));
-        let body = HandoffHeaders { data_from: Some(b"body"), ..headers("/run/d.sock") };
-        assert_eq!(plan(PLAIN, &body, &on()), Plan::Refuse(Refusal::DataFromUnsupported));
+        assert_eq!(planned(PLAIN, &ambiguous), Plan::Refuse(refusal));
+        let both = HandoffHeaders { data_from: Some(b"body"), ..headers("/run/2.sock") };
+        assert_eq!(planned(PLAIN, &both), Plan::Refuse(Refusal::DataTwice));
+    }
+
+    fn body(socket: &'static str, from: &'static str) -> HandoffHeaders<'static> {
+        HandoffHeaders { data: None, data_from: Some(from.as_bytes()), ..headers(socket) }
+    }
+
+    #[test]
+    fn a_body_goes_to_daemons_that_are_declared() {
+        for from in ["body", "BODY", "Body"] {
+            let expected = Plan::HandOffWithBody(Path::new("/run/2.sock"));
+            assert_eq!(planned(PLAIN, &body("/run/2.sock", from)), expected);
+        }
+        for from in ["", "bodies", "file", "body, body"] {
+            let expected = Plan::Refuse(Refusal::DataFromUnknown);
+            assert_eq!(planned(PLAIN, &body("/run/2.sock", from)), expected, "{from}");
+        }
+        let refusal = Refusal::BodyToUndeclared("/run/d.sock".into());
+        assert!(refusal.to_string().ends_with(": SocketHandoffDaemon /run/d.sock protocol=2"), "{refusal}");
+        assert_eq!(planned(PLAIN, &body("/run/d.sock", "body")), Plan::Refuse(refusal));
+    }
+
+    #[test]
+    fn head_is_handed_off_to_a_daemon_that_is_told_so() {
+        let head = Facts { method: Method::Head, ..PLAIN };
+        let expected = HandOff { socket: Path::new("/run/2.sock"), data: b"{}" };
+        assert_eq!(planned(head, &headers("/run/2.sock")), Plan::HandOff(expected));
+        assert_eq!(planned(head, &headers("/run/d.sock")), Plan::PassThrough(Ignored::Head));
+        assert_eq!(planned(head, &HandoffHeaders::default()), Plan::PassThrough(Ignored::Head));
     }
 }

@@ -12,8 +12,26 @@ use rustix::io::Errno;
 pub(crate) enum Refusal {
     #[error("{0} was sent twice with different values; send it once")]
     AmbiguousHeader(&'static str),
-    #[error("X-Handoff-Data-From is not supported; send the data in X-Handoff-Data")]
-    DataFromUnsupported,
+    #[error("X-Handoff-Data-From can only be \"body\"")]
+    DataFromUnknown,
+    #[error("X-Handoff-Data and X-Handoff-Data-From were both sent; which one holds the data?")]
+    DataTwice,
+    #[error("X-Handoff-Data-From in Apache's configuration comes too late; the application has to send it")]
+    DataFromTooLate,
+    #[error(
+        "a response body goes to declared daemons only; declare this one: SocketHandoffDaemon {} protocol=2",
+        .0.display()
+    )]
+    BodyToUndeclared(PathBuf),
+    #[error(
+        "the response body that is the daemon's data is compressed; switch off what does that, such as PHP's \
+         zlib.output_compression, for this URL"
+    )]
+    DataCompressed,
+    #[error("the response body that is the daemon's data is longer than SocketHandoffMaxDataSize {0}")]
+    DataOverLimit(u64),
+    #[error("the response body that is the daemon's data could not be read (apr_status_t {0})")]
+    DataBroken(i32),
     #[error("the path in X-Socket-Handoff is empty")]
     PathEmpty,
     #[error("the path {0:?} in X-Socket-Handoff is not absolute")]
@@ -100,7 +118,12 @@ impl Refusal {
             | Self::PathOutsidePrefix { .. }
             | Self::NotASocket(_) => 403,
             Self::AmbiguousHeader(_)
-            | Self::DataFromUnsupported
+            | Self::DataFromUnknown
+            | Self::DataTwice
+            | Self::DataFromTooLate
+            | Self::BodyToUndeclared(_)
+            | Self::DataCompressed
+            | Self::DataBroken(_)
             | Self::Connect
             | Self::BadMessage { .. } => 502,
             Self::SecondaryConnection
@@ -121,7 +144,7 @@ impl Refusal {
             | Self::NoMemoryFile(_)
             | Self::EarlierResponse => 503,
             Self::ConnectTimeout { .. } | Self::SendTimeout { .. } => 504,
-            Self::DataTooLarge(_) | Self::BodyTooLarge(_) => 413,
+            Self::DataTooLarge(_) | Self::DataOverLimit(_) | Self::BodyTooLarge(_) => 413,
             Self::BodyTimeout(_) => 408,
             Self::BodyBroken(status) => *status,
             Self::NoDeadSocket | Self::Panic => 500,
@@ -153,7 +176,13 @@ impl Refusal {
     pub(crate) fn note(&self) -> &'static CStr {
         match self {
             Self::AmbiguousHeader(_) => c"refused:ambiguous-header",
-            Self::DataFromUnsupported => c"refused:data-from-unsupported",
+            Self::DataFromUnknown => c"refused:data-from-unknown",
+            Self::DataTwice => c"refused:data-twice",
+            Self::DataFromTooLate => c"refused:data-from-too-late",
+            Self::BodyToUndeclared(_) => c"refused:body-to-undeclared",
+            Self::DataCompressed => c"refused:data-compressed",
+            Self::DataOverLimit(_) => c"refused:data-over-limit",
+            Self::DataBroken(_) => c"refused:data-broken",
             Self::PathEmpty => c"refused:path-empty",
             Self::PathRelative(_) => c"refused:path-relative",
             Self::PathOutsidePrefix { .. } => c"refused:path-outside-prefix",

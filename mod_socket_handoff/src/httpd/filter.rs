@@ -19,6 +19,8 @@ impl Status {
 /// The module's output filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FilterKind {
+    /// Before everything, where something stands before the collector: it would change a body that is data.
+    Scout,
     /// Before all content filters.
     Collector,
     /// After them, before mod_cache.
@@ -79,6 +81,23 @@ pub(crate) struct Brigade<'b> {
     lifetime: PhantomData<&'b ()>,
 }
 
+/// How far the data has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Collected {
+    /// More will follow.
+    Part,
+    /// The stream has ended.
+    Whole,
+}
+
+/// Why data was not collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CollectError {
+    TooLong,
+    /// With the `apr_status_t`.
+    Unreadable(i32),
+}
+
 impl Brigade<'_> {
     /// # Safety
     /// `raw` is a valid brigade that lives for the lifetime of the result. `None` for NULL.
@@ -88,6 +107,42 @@ impl Brigade<'_> {
 
     pub(super) fn as_ptr(self) -> *mut sys::apr_bucket_brigade {
         self.raw.as_ptr()
+    }
+
+    /// Moves the data to the end of `body`, up to the end of the stream or of the brigade. Waits for a handler that
+    /// gives a pipe to read from. What is not data is dropped.
+    ///
+    /// # Errors
+    /// `body` would be longer than `limit` bytes, or the data cannot be read. The rest is still in the brigade.
+    pub(crate) fn collect_into(self, body: &mut Vec<u8>, limit: usize) -> Result<Collected, CollectError> {
+        // SAFETY: the buckets are those of this brigade. Reading one gives memory that lives until it is deleted, and may
+        // put a further one behind it.
+        unsafe {
+            let sentinel = sys::shim_brigade_sentinel(self.as_ptr());
+            loop {
+                let bucket = sys::shim_brigade_first(self.as_ptr());
+                if bucket == sentinel {
+                    return Ok(Collected::Part);
+                }
+                if sys::shim_bucket_is_eos(bucket) != 0 {
+                    return Ok(Collected::Whole);
+                }
+                if sys::shim_bucket_is_metadata(bucket) == 0 {
+                    let (mut data, mut length) = (std::ptr::null(), 0);
+                    let status = sys::shim_bucket_read(bucket, &mut data, &mut length);
+                    if status != 0 {
+                        return Err(CollectError::Unreadable(status));
+                    }
+                    if length > limit - body.len() {
+                        return Err(CollectError::TooLong);
+                    }
+                    if length > 0 {
+                        body.extend_from_slice(std::slice::from_raw_parts(data.cast(), length));
+                    }
+                }
+                sys::shim_bucket_delete(bucket);
+            }
+        }
     }
 
     /// Drops every bucket.

@@ -14,7 +14,7 @@ mod request;
 mod table;
 mod user;
 
-pub(crate) use filter::{Brigade, FilterCall, FilterKind, Status};
+pub(crate) use filter::{Brigade, CollectError, Collected, FilterCall, FilterKind, Status};
 pub(crate) use log::Level;
 pub(crate) use request::{BodyRead, Request};
 pub(crate) use table::{Table, TableSnapshot};

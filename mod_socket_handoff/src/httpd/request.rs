@@ -195,17 +195,40 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// Whether filters for single resources, such as those of mod_filter, come before the collector.
+    pub(crate) fn has_resource_filters(self) -> bool {
+        // SAFETY: the filters of a request are valid, each with its record, and sorted by their types.
+        unsafe { (*(*self.raw().output_filters).frec).ftype < entry::BEFORE_CONTENT_FILTERS }
+    }
+
+    /// Whether the response is compressed or otherwise coded (RFC 9110, section 8.4).
+    pub(crate) fn has_content_coding(self) -> bool {
+        !self.raw().content_encoding.is_null()
+            || self.response_tables().iter().any(|table| {
+                let coding = table.get(c"Content-Encoding");
+                coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+            })
+    }
+
+    /// Takes the content coding off the response, since its body will be another one.
+    pub(crate) fn forget_content_coding(self) {
+        for table in self.response_tables() {
+            table.unset(c"Content-Encoding");
+        }
+    }
+
     /// What the module remembers about this request.
     pub(crate) fn state(self) -> Option<&'r RequestState<'r>> {
         // SAFETY: only `set_state` writes this slot, with a pointer to a state in the request's pool.
         unsafe { entry::module_config::<RequestState<'r>>(self.raw().request_config).as_ref() }
     }
 
-    pub(crate) fn set_state(self, state: RequestState<'r>) {
+    pub(crate) fn set_state(self, state: RequestState<'r>) -> &'r RequestState<'r> {
         // SAFETY: pool and configuration vector belong to the request.
         unsafe {
             let state = pool::place(self.raw().pool, state);
             entry::set_module_config(self.raw().request_config, state);
+            &*state
         }
     }
 
