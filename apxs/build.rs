@@ -14,8 +14,8 @@ const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_b
     brigade_(create|cleanup|destroy|length)|bucket_(eos|flush)_create|os_sock_get)|shim_.*";
 const TYPES: &str = "module|command_rec|cmd_parms|request_rec|conn_rec|server_rec|ap_filter_t|ap_filter_rec_t|\
     apr_bucket_brigade|apr_bucket|apr_table_t|apr_table_entry_t|apr_pool_t|ap_conn_keepalive_e|ap_input_mode_t|\
-    ap_filter_type|apr_read_type_e|cmd_how";
-const CONSTANTS: &str = "APLOG_.*|APR_HOOK_.*|AP_FILTER_ERROR|APR_EGENERAL|HTTP_BAD_REQUEST|M_CONNECT|RSRC_CONF|\
+    ap_filter_type|apr_read_type_e|core_net_rec|cmd_how";
+const CONSTANTS: &str = "ap_core_input_filter_handle|APLOG_.*|APR_HOOK_.*|AP_FILTER_ERROR|APR_EGENERAL|HTTP_BAD_REQUEST|M_CONNECT|RSRC_CONF|\
     ACCESS_CONF|MODULE_MAGIC_.*";
 
 fn main() {

@@ -25,6 +25,7 @@ static inline apr_bucket *shim_bucket_next(apr_bucket *e) { return APR_BUCKET_NE
 static inline int shim_bucket_is_eos(apr_bucket *e) { return APR_BUCKET_IS_EOS(e); }
 static inline int shim_bucket_is_error(apr_bucket *e) { return AP_BUCKET_IS_ERROR(e); }
 static inline int shim_bucket_is_metadata(apr_bucket *e) { return APR_BUCKET_IS_METADATA(e); }
+static inline int shim_bucket_is_socket(apr_bucket *e) { return APR_BUCKET_IS_SOCKET(e); }
 static inline void shim_bucket_delete(apr_bucket *e) { apr_bucket_delete(e); }
 static inline apr_status_t shim_bucket_read(apr_bucket *e, const char **data, apr_size_t *length) {
     return apr_bucket_read(e, data, length, APR_BLOCK_READ);

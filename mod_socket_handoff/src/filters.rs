@@ -189,7 +189,11 @@ fn collect_data<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, state: &RequestS
 }
 
 /// The collector is done with headers and data: hands off, or leaves that to the taker.
-fn conclude<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, decision: Result<Planned<'r>, Refusal>) -> Status {
+fn conclude<'r>(
+    call: FilterCall<'r>,
+    brigade: Brigade<'_>,
+    decision: Result<Planned<'r>, Refusal>,
+) -> Status {
     let request = call.request();
     let ended = brigade.has_end_of_stream();
     brigade.clear();
@@ -261,8 +265,9 @@ fn decide<'r>(
         log_failed_handler(request);
         return None;
     }
-    let speaks_2 =
-        |path: &Path| request.server_config().daemon(path).is_some_and(|daemon| daemon.protocol() == Protocol::Two);
+    let speaks_2 = |path: &Path| {
+        request.server_config().daemon(path).is_some_and(|daemon| daemon.protocol() == Protocol::Two)
+    };
     let decision = match plan(request.facts(), headers, request.directory_config(), speaks_2) {
         Plan::PassThrough(ignored) => {
             let level = match ignored {
@@ -288,10 +293,8 @@ fn decide<'r>(
 
 /// The handler failed after the application had set the headers: its error is the answer.
 fn log_failed_handler(request: Request<'_>) {
-    request.log(
-        Level::Warning,
-        format_args!("no handoff: the handler failed after it had set handoff headers"),
-    );
+    request
+        .log(Level::Warning, format_args!("no handoff: the handler failed after it had set handoff headers"));
 }
 
 /// The plan, with what the operator's configuration has added: for each header that it gives, its word is the last.

@@ -12,7 +12,7 @@ on_each_mpm! {
     the_rest_of_a_long_body_is_dropped,
     the_connection_serves_the_next_request,
     an_ambiguous_header_is_not_guessed,
-    data_from_elsewhere_is_refused,
+    a_body_does_not_go_to_a_daemon_that_is_not_declared,
 }
 
 /// Hands off to a daemon that is not there.
@@ -138,12 +138,12 @@ fn an_ambiguous_header_is_not_guessed(mpm: Mpm) {
     assert_eq!(Client::fetch(apache.addr(), "/twice.php").status(), 403);
 }
 
-fn data_from_elsewhere_is_refused(mpm: Mpm) {
+fn a_body_does_not_go_to_a_daemon_that_is_not_declared(mpm: Mpm) {
     let script =
         "<?php header('X-Socket-Handoff: /run/a.sock'); header('X-Handoff-Data-From: body'); echo 'prompt';";
     let apache = php(mpm).file("body.php", script).start();
     let response = Client::fetch(apache.addr(), "/body.php");
     assert_eq!(response.status(), 502);
     assert!(!response.text().contains("prompt"));
-    apache.wait_for_error_log("send the data in X-Handoff-Data", PATIENCE);
+    apache.wait_for_error_log("SocketHandoffDaemon /run/a.sock protocol=2", PATIENCE);
 }
