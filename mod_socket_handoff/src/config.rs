@@ -77,7 +77,6 @@ impl ServerConfig {
     }
 
     /// The longest handoff data, in bytes, that are taken from a response's body.
-    #[allow(dead_code)] // until bodies are taken
     pub(crate) fn max_data_size(&self) -> u64 {
         self.max_data_size.unwrap_or(16 << 20)
     }

@@ -63,7 +63,8 @@ fn offer<'r>(
     const USUAL_ENVELOPE: usize = 2048;
     let mut envelope = Vec::with_capacity(USUAL_ENVELOPE);
     envelope::write(request, &mut envelope);
-    let message = Outgoing::new(&envelope, handoff.data, &[]).map_err(|errno| match errno {
+    let pre_read = request.connection().pre_read();
+    let message = Outgoing::new(&envelope, handoff.data, &pre_read).map_err(|errno| match errno {
         Errno::FBIG => Refusal::DataTooLarge(handoff.data.len()),
         errno => Refusal::NoMemoryFile(errno),
     })?;

@@ -41,11 +41,12 @@ impl<'c> Connection<'c> {
         unsafe { sys::ap_ssl_conn_is_ssl(self.as_ptr()) != 0 }
     }
 
-    /// Takes out what has been read of the client's next requests. Mostly nothing: that costs no system call.
+    /// What has been read of the client's next requests: mostly nothing, and finding that out costs no system call.
     ///
-    /// The requests are lost if the client stays Apache's: close the connection then.
-    pub(crate) fn take_pre_read(self) -> Vec<u8> {
-        let mut taken = Vec::new();
+    /// It stays where it is, so that Apache can serve those requests if the client remains its own. Otherwise nobody
+    /// looks at it, since the connection ends for Apache.
+    pub(crate) fn pre_read(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
         // SAFETY: the input filters of a connection are valid. The last one is the core's, whose context is a
         // core_net_rec (core_pre_connection in server/core.c); its brigade, made at the first read, holds what was read
         // and not yet asked for, and behind that the socket.
@@ -54,25 +55,23 @@ impl<'c> Connection<'c> {
             while !filter.is_null() && (*filter).frec != sys::ap_core_input_filter_handle {
                 filter = (*filter).next;
             }
-            let Some(filter) = filter.as_ref() else { return taken };
-            let Some(network) = filter.ctx.cast::<sys::core_net_rec>().as_ref() else { return taken };
-            let Some(input) = network.in_ctx.as_ref() else { return taken };
+            let Some(filter) = filter.as_ref() else { return bytes };
+            let Some(network) = filter.ctx.cast::<sys::core_net_rec>().as_ref() else { return bytes };
+            let Some(input) = network.in_ctx.as_ref() else { return bytes };
             let sentinel = sys::shim_brigade_sentinel(input.b);
-            loop {
-                let bucket = sys::shim_brigade_first(input.b);
-                if bucket == sentinel || sys::shim_bucket_is_socket(bucket) != 0 {
-                    return taken;
-                }
+            let mut bucket = sys::shim_brigade_first(input.b);
+            while bucket != sentinel && sys::shim_bucket_is_socket(bucket) == 0 {
                 let (mut data, mut length) = (std::ptr::null(), 0);
                 if sys::shim_bucket_read(bucket, &mut data, &mut length) != 0 {
-                    return taken;
+                    break;
                 }
                 if length > 0 {
-                    taken.extend_from_slice(std::slice::from_raw_parts(data.cast(), length));
+                    bytes.extend_from_slice(std::slice::from_raw_parts(data.cast(), length));
                 }
-                sys::shim_bucket_delete(bucket);
+                bucket = sys::shim_bucket_next(bucket);
             }
         }
+        bytes
     }
 
     /// Whether output of an earlier, pipelined request is still held back.
