@@ -30,6 +30,7 @@ pub mod listener;
 pub mod live;
 pub mod logging;
 pub mod metrics;
+pub mod names;
 pub mod notify;
 pub mod open_files;
 pub mod outcome;

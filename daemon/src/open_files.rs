@@ -55,20 +55,30 @@ fn raise_limit() -> usize {
 #[derive(Clone, Debug)]
 pub struct OpenFiles {
     left: Arc<Semaphore>,
+    /// How many each client has.
+    client: usize,
 }
 
 impl OpenFiles {
-    /// Raises the soft limit to the hard one and counts from there.
+    /// Raises the soft limit to the hard one and counts from there. A client has its connection.
     ///
     /// # Errors
     /// [`TooFew`] when the reserve and what is open already use the limit up.
     pub fn new() -> Result<Self, TooFew> {
+        Self::for_clients_of(1)
+    }
+
+    /// The same where each client has `client` descriptors.
+    ///
+    /// # Errors
+    /// As for [`OpenFiles::new`].
+    pub fn for_clients_of(client: usize) -> Result<Self, TooFew> {
         let limit = raise_limit();
         let left = limit.saturating_sub(RESERVE).saturating_sub(open_now());
-        if left < 2 {
+        if left < 1 + client {
             return Err(TooFew { limit });
         }
-        Ok(Self { left: Arc::new(Semaphore::new(left.min(Semaphore::MAX_PERMITS))) })
+        Ok(Self { left: Arc::new(Semaphore::new(left.min(Semaphore::MAX_PERMITS))), client })
     }
 
     /// Says how many streams there is room for, and warns when that is less than are allowed.
@@ -84,10 +94,11 @@ impl OpenFiles {
         }
     }
 
-    /// Waits for room for one handoff.
+    /// Waits for room for a connection of the module and its client.
     pub async fn room(&self) -> Room {
-        match self.left.clone().acquire_many_owned(2).await {
-            Ok(permit) => Room { permit },
+        let wanted = u32::try_from(1 + self.client).unwrap_or(u32::MAX);
+        match self.left.clone().acquire_many_owned(wanted).await {
+            Ok(permit) => Room { permit, client: self.client },
             Err(_) => unreachable!("this semaphore is never closed"),
         }
     }
@@ -95,20 +106,39 @@ impl OpenFiles {
     /// Whether [`OpenFiles::room`] would have to wait now.
     #[must_use]
     pub fn exhausted(&self) -> bool {
-        self.left.available_permits() < 2
+        self.left.available_permits() < 1 + self.client
     }
 }
 
-/// Room for the two descriptors of a handoff. Given back when dropped: after the descriptors, therefore.
+/// Room for the descriptors of a handoff. Given back when dropped: after the descriptors, therefore.
 #[derive(Debug)]
 pub struct Room {
     permit: OwnedSemaphorePermit,
+    /// How many each client has.
+    client: usize,
 }
 
 impl Room {
-    /// The module's connection was closed: one descriptor, the client's, is left.
+    /// The module's connection was closed: the client's descriptors are left.
     pub fn one_closed(&mut self) {
         drop(self.permit.split(1));
+    }
+
+    /// Takes the client's room out: that of the module's connection is left.
+    #[must_use]
+    pub fn split_client(&mut self) -> Self {
+        match self.permit.split(self.client) {
+            Some(permit) => Self { permit, client: self.client },
+            None => unreachable!("a room that was made for a connection and a client is split once"),
+        }
+    }
+
+    /// Room for one more client, if there is some now.
+    #[must_use]
+    pub fn for_another_client(&self) -> Option<Self> {
+        let wanted = u32::try_from(self.client).ok()?;
+        let permit = self.permit.semaphore().clone().try_acquire_many_owned(wanted).ok()?;
+        Some(Self { permit, client: self.client })
     }
 }
 

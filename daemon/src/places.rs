@@ -1,23 +1,24 @@
 //! How many streams there are, and whether one more may begin.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts the streams.
 #[derive(Debug, Default)]
 pub struct Places {
-    taken: AtomicUsize,
+    taken: Arc<AtomicUsize>,
 }
 
 /// A stream's place; given back when dropped.
 #[derive(Debug)]
-pub struct Place<'a>(&'a Places);
+pub struct Place(Arc<AtomicUsize>);
 
 impl Places {
     /// Takes a place, unless `max` are taken. The limit is that of the moment: it may have changed since.
-    pub fn try_take(&self, max: usize) -> Option<Place<'_>> {
+    pub fn try_take(&self, max: usize) -> Option<Place> {
         let one_more = |taken| (taken < max).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Place(self))
+        Some(Place(self.taken.clone()))
     }
 
     /// How many are taken.
@@ -27,9 +28,9 @@ impl Places {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

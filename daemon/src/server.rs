@@ -1,9 +1,9 @@
 //! Accepts handoffs, a task for each, and drains them at the end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use handoff_protocol::v2::Answer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -13,14 +13,14 @@ use crate::config::Config;
 use crate::limits::Limits;
 use crate::listener::{Accepting, Listener, REST_AFTER_FAILED_ACCEPT};
 use crate::live::Live;
+use crate::logging::Seldom;
 use crate::metrics::{Metrics, endpoint};
 use crate::notify::Notifier;
 use crate::open_files::{OpenFiles, Room};
-use crate::places::Places;
+use crate::outcome::Limit;
+use crate::places::{Place, Places};
+use crate::receive::{self, Event, Handoff, Host, Rules};
 use crate::{StartError, stream};
-
-/// How often a lasting shortage is logged, at most.
-const SHORTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// After the streams were told to end: how long the last of them may take, beyond the gentle close.
 const LAST_WRITES: Duration = Duration::from_secs(1);
@@ -48,7 +48,8 @@ pub struct Shared {
     pub notify: Notifier,
     /// The parent of every stream's token: cancelled when the shutdown deadline is over.
     pub cancel: CancellationToken,
-    draining: AtomicBool,
+    /// Cancelled when no more handoffs are taken.
+    draining: CancellationToken,
 }
 
 impl Shared {
@@ -64,7 +65,7 @@ impl Shared {
             metrics: Metrics::new(&backends),
             backends,
             access_log: AccessLog::open(&config.logging)?,
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             streams: TaskTracker::new(),
             notify,
             cancel: CancellationToken::new(),
@@ -75,7 +76,7 @@ impl Shared {
     /// Whether the daemon accepts no more handoffs.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.is_cancelled()
     }
 
     /// How many streams there are, for people.
@@ -93,6 +94,48 @@ impl Shared {
     /// Opens those logs anew that are files, after somebody has moved them away.
     pub fn reopen_logs(&self) {
         self.access_log.reopen();
+    }
+}
+
+impl Host for Shared {
+    type Place = Place;
+
+    fn rules(&self) -> Rules {
+        let server = &self.config.get().server;
+        Rules { handoff_timeout: server.handoff_timeout, payload: server.max_payload }
+    }
+
+    fn allows(&self, uid: u32) -> bool {
+        self.config.get().server.allowed_users.allows(uid)
+    }
+
+    fn place(&self) -> Result<Place, Answer> {
+        self.places.try_take(self.config.get().server.max_connections).ok_or_else(|| {
+            self.metrics.rejected(Limit::Total);
+            let reason = "all connections are in use".to_owned();
+            Answer::Busy { retry_after: stream::RETRY_WHEN_FULL, reason }
+        })
+    }
+
+    fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.streams
+    }
+
+    fn count(&self, event: Event<'_>) {
+        self.metrics.handoff(&event);
+    }
+
+    fn answer(
+        self: Arc<Self>,
+        handoff: Handoff,
+        place: Option<Place>,
+        room: Room,
+    ) -> impl Future<Output = ()> + Send {
+        stream::answer(handoff, place, room, self)
     }
 }
 
@@ -159,14 +202,20 @@ async fn accept(
     shared: Arc<Shared>,
     stop: CancellationToken,
 ) -> Accepting {
-    let mut shortage = Shortage::default();
-    while let Some(room) = stop.run_until_cancelled(shortage.room(&open_files)).await {
+    let (short, failed) = (Seldom::new(), Seldom::new());
+    loop {
+        if open_files.exhausted() && short.is_due() {
+            tracing::warn!("at the limit of open files: handoffs wait until streams end; raise LimitNOFILE");
+        }
+        let Some(room) = stop.run_until_cancelled(open_files.room()).await else { break };
         match stop.run_until_cancelled(accepting.accept()).await {
             Some(Ok(peer)) => {
-                shared.streams.spawn(stream::serve(peer, room, shared.clone()));
+                shared.streams.spawn(receive::serve(peer, room, shared.clone()));
             }
             Some(Err(errno)) => {
-                shortage.log(&format!("accepting handoffs failed: {errno}"));
+                if failed.is_due() {
+                    tracing::warn!("accepting handoffs failed: {errno}");
+                }
                 tokio::time::sleep(REST_AFTER_FAILED_ACCEPT).await;
             }
             None => break,
@@ -180,7 +229,7 @@ async fn drain(accepting: &mut Accepting, open_files: &OpenFiles, shared: &Arc<S
     let server = &config.server;
     let streams = &shared.streams;
     accepting.stop();
-    shared.draining.store(true, Ordering::Relaxed);
+    shared.draining.cancel();
     shared.notify.stopping("shutting down: streams may finish");
     tracing::info!(
         "shutting down: {} streams may finish within {:?}; a second signal ends them",
@@ -192,7 +241,7 @@ async fn drain(accepting: &mut Accepting, open_files: &OpenFiles, shared: &Arc<S
         loop {
             let room = open_files.room().await;
             let Some(peer) = accepting.accept_queued() else { break };
-            streams.spawn(stream::serve(peer, room, shared.clone()));
+            streams.spawn(receive::serve(peer, room, shared.clone()));
         }
         streams.close();
         streams.wait().await;
@@ -205,27 +254,4 @@ async fn drain(accepting: &mut Accepting, open_files: &OpenFiles, shared: &Arc<S
         let _ = tokio::time::timeout(server.close_timeout + LAST_WRITES, streams.wait()).await;
     }
     tracing::info!("ended");
-}
-
-/// Tells, now and then, that handoffs have to wait.
-#[derive(Default)]
-struct Shortage {
-    logged: Option<Instant>,
-}
-
-impl Shortage {
-    /// Waits for room, and says so if it is not there.
-    async fn room(&mut self, open_files: &OpenFiles) -> Room {
-        if open_files.exhausted() {
-            self.log("at the limit of open files: handoffs wait until streams end; raise LimitNOFILE");
-        }
-        open_files.room().await
-    }
-
-    fn log(&mut self, message: &str) {
-        if self.logged.is_none_or(|at| at.elapsed() >= SHORTAGE_LOG_INTERVAL) {
-            self.logged = Some(Instant::now());
-            tracing::warn!("{message}");
-        }
-    }
 }

@@ -4,8 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use handoff_protocol::v1::ReceiveError;
-
 use crate::access_log::Finished;
 use crate::backend::{Opening, Refusal, Usage};
 use crate::client::ClientConn;
@@ -13,17 +11,16 @@ use crate::client::framing::Framing;
 use crate::client::head::{self, Fields};
 use crate::config::{Config, Format};
 use crate::limits::Admission;
-use crate::listener::Peer;
 use crate::open_files::Room;
 use crate::outcome::{Failure, Limit, Outcome};
 use crate::places::Place;
-use crate::receive;
+use crate::receive::Handoff;
 use crate::relay::{self, End, Relay};
 use crate::request::{BadRequest, Request};
 use crate::server::Shared;
 
 /// When to ask again a daemon that is full. Streams end all the time.
-const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 
 /// When to ask again for somebody who has many streams already: their own have to end first.
 const RETRY_AT_LIMIT: Duration = Duration::from_secs(5);
@@ -50,68 +47,74 @@ struct Answered {
     pieces: u64,
 }
 
-/// Receives a handoff from `peer` and answers it.
+/// Answers a client. `place` is its own already, if it was let in before.
 ///
 /// This future is what a silent stream keeps in memory. So futures that hold a timer, and are not the relay, are boxed.
-pub async fn serve(peer: Peer, mut room: Room, shared: Arc<Shared>) {
-    let accepted = Instant::now();
-    let config = shared.config.get();
-    let handoff = match receive::receive(peer, config.server.handoff_timeout).await {
-        Ok(handoff) => handoff,
-        Err(failure) => {
-            shared.metrics.handoff_failed();
-            return log_failure(&failure);
-        }
-    };
-    room.one_closed();
-    shared.metrics.handoff_received(accepted.elapsed());
-    let mut client = match ClientConn::adopt(handoff.client) {
-        Ok(client) => client.with_half_close(config.server.half_close),
-        Err(error) => {
-            return tracing::warn!(reason = "adopt", "a client's connection cannot be used: {error}");
-        }
-    };
-    let _connected = shared.metrics.connected();
-    // The data is not kept beside what was understood of it.
-    let request = Request::parse(&handoff.data);
-    drop(handoff.data);
+// Not `async fn`, which would keep what it is given twice (https://github.com/rust-lang/rust/issues/62958).
+#[allow(clippy::manual_async_fn)]
+pub fn answer(
+    handoff: Handoff,
+    place: Option<Place>,
+    room: Room,
+    shared: Arc<Shared>,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        // Dropped with what was moved here: after the client.
+        let _room = &room;
+        let config = shared.config.get();
+        let mut client = match ClientConn::adopt(handoff.client) {
+            Ok(client) => client.with_half_close(config.server.half_close),
+            Err(error) => {
+                return tracing::warn!(reason = "adopt", "a client's connection cannot be used: {error}");
+            }
+        };
+        let _connected = shared.metrics.connected();
+        // The data is not kept beside what was understood of it.
+        let request = Request::parse(&handoff.data).map(|mut request| {
+            if let Some(envelope) = &handoff.envelope {
+                request.protocol = envelope.protocol.as_str().map(str::to_owned);
+            }
+            request
+        });
+        drop(handoff.data);
 
-    let mut story = Box::new(Story::new(&client));
-    let begun = request
-        .map_err(|wrong| bad_request(&wrong))
-        .and_then(|request| Begun::new(request, &mut story, &shared, &config));
-    // Both count until the connection is closed.
-    let mut _counted = None;
-    let mut end = match begun {
-        Ok(begun) => {
-            _counted = Some((begun.place, begun.admission));
-            let how = (begun.framing, begun.format);
-            let mut relay =
-                Relay::new(&mut client, begun.opening, how, &story.fields, &config, &shared.metrics);
-            // One token a stream: whatever ends it early, ends everything it waits for.
-            let end = relay.run(&shared.cancel.child_token()).await;
-            story.first_token = relay.first_token();
-            story.answered =
-                Some(Answered { backend: begun.backend, usage: relay.usage(), pieces: relay.pieces() });
-            end
+        let mut story = Box::new(Story::new(&client));
+        let begun = request
+            .map_err(|wrong| bad_request(&wrong))
+            .and_then(|request| Begun::new(request, place, &mut story, &shared, &config));
+        // Both count until the connection is closed.
+        let mut _counted = None;
+        let mut end = match begun {
+            Ok(begun) => {
+                _counted = Some((begun.place, begun.admission));
+                let how = (begun.framing, begun.format);
+                let mut relay =
+                    Relay::new(&mut client, begun.opening, how, &story.fields, &config, &shared.metrics);
+                // One token a stream: whatever ends it early, ends everything it waits for.
+                let end = relay.run(&shared.cancel.child_token()).await;
+                story.first_token = relay.first_token();
+                story.answered =
+                    Some(Answered { backend: begun.backend, usage: relay.usage(), pieces: relay.pieces() });
+                end
+            }
+            Err(end) => end,
+        };
+        story.status = if client.sent() > 0 { 200 } else { 0 };
+        if let Some(refusal) = end.refusal.take() {
+            story.status = refusal.status;
+            end.outcome = refuse(&mut client, &refusal, end.outcome, &story.fields, &shared, &config).await;
         }
-        Err(end) => end,
-    };
-    story.status = if client.sent() > 0 { 200 } else { 0 };
-    if let Some(refusal) = end.refusal.take() {
-        story.status = refusal.status;
-        end.outcome = refuse(&mut client, &refusal, end.outcome, &story.fields, &shared, &config).await;
-    }
-    story.tell(&end, &client, &shared);
-    // A client that has gone has nothing left to read.
-    if end.outcome != Outcome::ClientGone {
-        Box::pin(client.close_gently(config.server.close_timeout)).await;
+        story.tell(&end, &client, &shared);
+        // A client that has gone has nothing left to read.
+        if end.outcome != Outcome::ClientGone {
+            Box::pin(client.close_gently(config.server.close_timeout)).await;
+        }
     }
 }
 
 /// An answer that has been asked for.
 struct Begun<'a> {
-    place: Place<'a>,
+    place: Place,
     admission: Admission<'a>,
     backend: usize,
     opening: Opening<'a>,
@@ -123,6 +126,7 @@ impl<'a> Begun<'a> {
     /// Asks the backend, if the limits allow it.
     fn new(
         mut request: Request,
+        place: Option<Place>,
         story: &mut Story,
         shared: &'a Shared,
         config: &Config,
@@ -132,8 +136,12 @@ impl<'a> Begun<'a> {
         story.user_id.clone_from(&request.user_id);
         let (index, backend) =
             shared.backends.choose(request.backend.as_deref()).map_err(|wrong| bad_request(&wrong))?;
-        let place =
-            shared.places.try_take(config.server.max_connections).ok_or_else(|| at_limit(Limit::Total))?;
+        let place = match place {
+            Some(place) => place,
+            None => {
+                shared.places.try_take(config.server.max_connections).ok_or_else(|| at_limit(Limit::Total))?
+            }
+        };
         let admission =
             shared.limits.admit(&config.server, story.user_id.as_deref(), story.client).map_err(at_limit)?;
         let opening = backend.open(&request, &config.backend).map_err(|wrong| bad_request(&wrong))?;
@@ -248,21 +256,13 @@ fn log_end(finished: &Finished, cause: Option<&str>) {
     }
 }
 
-fn log_failure(failure: &receive::Failure) {
-    match failure {
-        // A health check, or another daemon that looks whether this one lives.
-        receive::Failure::Message(ReceiveError::Empty) => {
-            tracing::debug!(reason = failure.reason(), "{failure}");
-        }
-        _ => tracing::warn!(reason = failure.reason(), "no handoff: {failure}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::Peer;
     use crate::notify::Notifier;
     use crate::open_files::OpenFiles;
+    use crate::receive;
 
     /// The task is what a silent stream costs, beside the answer and what kernel and runtime keep.
     #[tokio::test]
@@ -271,7 +271,7 @@ mod tests {
         let room = OpenFiles::new().unwrap().room().await;
         let connection = std::fs::File::open("/dev/null").unwrap().into();
         let peer = Peer { connection, socket_type: handoff_protocol::SocketType::SeqPacket };
-        let size = size_of_val(&serve(peer, room, shared));
+        let size = size_of_val(&receive::serve(peer, room, shared));
         assert!(size <= 1024, "{size} bytes");
     }
 }

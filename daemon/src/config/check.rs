@@ -17,6 +17,13 @@ pub(super) fn check(loaded: &mut Loaded) -> Result<(), ConfigError> {
     sockets(&loaded.config.server)?;
     provider(loaded)?;
     let mut warnings = Vec::new();
+    // A list of the operator's own was refused if somebody in it is missing.
+    if let Some(name) = loaded.config.server.allowed_users.missing() {
+        warnings.push(format!(
+            "there is no user {name:?}, so only root and the daemon's own user may hand off; name Apache's in {}",
+            loaded.place("server.allowed_users")
+        ));
+    }
     for profile in &loaded.config.backend.profiles {
         refuse(loaded, profile)?;
         warn(loaded, profile, &mut warnings);

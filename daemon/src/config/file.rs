@@ -207,6 +207,7 @@ fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
                 pairs.into_iter().map(|(name, value)| (name.get_ref().to_string(), raw(value))).collect(),
             )
         }
+        DeValue::Array(values) => Raw::List(values.iter().map(raw).collect()),
         other => Raw::Other(other.type_str()),
     }
 }

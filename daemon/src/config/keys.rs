@@ -10,6 +10,7 @@ use super::profile::DialectName;
 use super::profile_keys::{self, PROFILE_KEYS};
 use super::settings::Config;
 use super::times::{Milliseconds, OptionalSeconds, Seconds};
+use super::users::AllowedUsers;
 use super::words::OneOf;
 
 /// A key of the configuration.
@@ -295,6 +296,8 @@ static KEYS: &[Entry] = &[
             "File mode of the sockets, octal. Who may write may hand off: Apache's user or group."),
     key!("server", "socket_group", server.socket_group: OptionalText, Restart, [],
             "Group of the sockets' files, by name or number, for example \"www-data\". Empty: the daemon's own."),
+    key!("server", "allowed_users", server.allowed_users: AllowedUsers, Live, [],
+            "Users whose processes may hand off, by name or number: Apache's. root and the daemon's own always may."),
     key!("server", "admin_socket_path", server.admin_socket_path: OptionalPath, Restart, [],
             "Unix socket that `streaming-daemon status` asks. Only the daemon's user may connect. Empty: none."),
     key!("server", "worker_threads", server.worker_threads: Limit, Restart, [],
@@ -305,6 +308,8 @@ static KEYS: &[Entry] = &[
             "Streams of one user_id at the same time. Above it 429 with Retry-After. 0: no limit."),
     key!("server", "max_streams_per_client", server.max_streams_per_client: Limit, Live, [],
             "Streams of one client address at the same time. Above it 429 with Retry-After. 0: no limit."),
+    key!("server", "max_payload_bytes", server.max_payload: Count, Live, [],
+            "Longest data of the application in a handoff of protocol 2; a longer one is refused (502)."),
     key!("server", "handoff_timeout_secs", server.handoff_timeout: Seconds, Live, [],
             "From accepting a connection of Apache to its whole handoff message."),
     key!("server", "write_timeout_secs", server.write_timeout: Seconds, Live, [],

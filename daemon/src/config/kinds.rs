@@ -21,6 +21,8 @@ pub enum Raw {
     Boolean(bool),
     /// A table of TOML: names and values, in its order.
     Table(Vec<(String, Raw)>),
+    /// An array of TOML.
+    List(Vec<Raw>),
     /// Anything else: the name of its type.
     Other(&'static str),
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the settings, as the rest of the daemon uses them | [`settings`] |
 //! | the APIs by name, `[backend.NAME]` | [`profile`] |
-//! | the table of keys: names, meaning, how each is read and shown | [`keys`], `profile_keys`, [`kinds`], [`api_kinds`], [`times`], [`words`] |
+//! | the table of keys: names, meaning, how each is read and shown | [`keys`], `profile_keys`, [`kinds`], [`api_kinds`], [`times`], [`users`], [`words`] |
 //! | flags over environment over file over defaults | [`sources`], [`file`], [`environment`], [`key_file`] |
 //! | what is wrong, or worth a warning, only together | `check` |
 //! | what an operator reads: `--check-config`, `config example` | [`report`], [`example`] |
@@ -27,6 +27,7 @@ pub mod secret;
 pub mod settings;
 pub mod sources;
 pub mod times;
+pub mod users;
 pub mod words;
 
 pub use profile::{DialectName, Headers, Method, Profile};
@@ -35,6 +36,7 @@ pub use settings::{
     AccessLog, AccessLogFormat, Backend, Config, Format, HalfClose, LogFormat, Logging, Metrics, Server, Sse,
 };
 pub use sources::{ConfigError, Loaded, Origin, Sources};
+pub use users::AllowedUsers;
 
 /// Of `known`, the one that `unknown` was probably meant to be.
 fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

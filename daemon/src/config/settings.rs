@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::profile::{Profile, WITHOUT_API};
+use super::users::AllowedUsers;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Server {
     pub socket_mode: u32,
     /// Group of both files, by name or number; none leaves the daemon's own.
     pub socket_group: Option<String>,
+    /// Whose processes may hand off, beside root's and the daemon's own.
+    pub allowed_users: AllowedUsers,
     /// Where `streaming-daemon status` asks.
     pub admin_socket_path: Option<PathBuf>,
     /// Threads that carry the streams; none: [`Server::threads`] decides.
@@ -45,6 +48,8 @@ pub struct Server {
     pub max_streams_per_user: Option<usize>,
     /// Streams of one client address at the same time; above it `429`.
     pub max_streams_per_client: Option<usize>,
+    /// Longest data of the application in a handoff of protocol 2, in bytes.
+    pub max_payload: usize,
     /// From accepting a connection of the module to the whole handoff message. The connection is closed then.
     pub handoff_timeout: Duration,
     /// From the moment a write finds the client's receive window full to the next byte that it takes.
@@ -190,11 +195,13 @@ impl Default for Server {
             stream_socket_path: None,
             socket_mode: 0o660,
             socket_group: None,
+            allowed_users: AllowedUsers::default(),
             admin_socket_path: None,
             worker_threads: None,
             max_connections: 100_000,
             max_streams_per_user: None,
             max_streams_per_client: None,
+            max_payload: 64 * 1024 * 1024,
             handoff_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(2),

@@ -18,9 +18,8 @@ use super::server::Shared;
 use crate::client::head::{self, Framing};
 use crate::client::{ClientConn, WriteError};
 use crate::config::Server;
-use crate::listener::Peer;
 use crate::open_files::Room;
-use crate::receive;
+use crate::receive::Handoff;
 
 /// How a client's answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +81,9 @@ struct Answered {
     begun: bool,
 }
 
-/// Receives a handoff from `peer` and answers it with a program.
-pub(super) async fn serve(peer: Peer, _rooms: [Room; 2], shared: Arc<Shared>) {
+/// Answers a client with a program.
+pub(super) async fn serve(handoff: Handoff, _room: Room, shared: Arc<Shared>) {
     let timeouts = Server::default();
-    let handoff = match receive::receive(peer, timeouts.handoff_timeout).await {
-        Ok(handoff) => handoff,
-        Err(failure) => return tracing::debug!(reason = failure.reason(), "no handoff: {failure}"),
-    };
     let started = Instant::now();
     let about = serde_json::from_slice(&handoff.data).unwrap_or(Value::Null);
     let answered = match Presence::new(handoff.client) {

@@ -1,6 +1,5 @@
 //! The Unix sockets on which the module hands connections over: our own, or those that systemd passed on.
 
-mod group;
 pub mod inherited;
 mod socket_file;
 

@@ -12,7 +12,8 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags};
 
-use super::{Endpoint, group};
+use super::Endpoint;
+use crate::names;
 use handoff_protocol::SocketType;
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn` (4096 by default).
@@ -104,7 +105,7 @@ pub(super) fn bind(endpoint: &Endpoint) -> Result<(OwnedFd, SocketFile), BindErr
     let error = |attempt| move |errno: Errno| explain(attempt, path, errno);
 
     let gid = match &endpoint.group {
-        Some(name) => Some(group::find(name).ok_or_else(|| BindError::NoGroup(name.clone()))?),
+        Some(name) => Some(names::group(name).ok_or_else(|| BindError::NoGroup(name.clone()))?),
         None => None,
     };
     let socket = new_socket(endpoint.socket_type).map_err(error("make a socket for"))?;

@@ -2,6 +2,7 @@
 //!
 //! Prompts and answers are never logged; at info nothing of the handoff data is but its identifiers.
 
+mod seldom;
 mod writer;
 
 use std::io::IsTerminal;
@@ -12,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, Logging};
+pub use seldom::Seldom;
 use writer::Writer;
 
 /// What our own lines are called in directives.

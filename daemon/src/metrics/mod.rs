@@ -15,8 +15,14 @@ use exposition::Exposition;
 pub use exposition::Format;
 use histogram::Histogram;
 
+use handoff_protocol::v2::Answer;
+
 use crate::backend::{Backends, Usage};
 use crate::outcome::{Limit, Outcome, Reason};
+use crate::receive::{Event, Failure, Protocol};
+
+/// How handoffs of protocol 2 were answered; the last one is no answer: its sender had given up.
+const REPLIES: [&str; 5] = ["accepted", "busy", "draining", "bad", "sender_gone"];
 
 /// The figures of one daemon. Counting is an addition; only the end of a stream does more.
 #[derive(Debug)]
@@ -32,6 +38,11 @@ pub struct Metrics {
     completed: AtomicU64,
     handoffs_received: AtomicU64,
     handoffs_failed: AtomicU64,
+    /// Those of protocol 1, those of protocol 2.
+    protocols: [AtomicU64; 2],
+    /// In the order of [`REPLIES`].
+    replies: [AtomicU64; REPLIES.len()],
+    strangers: AtomicU64,
     sent: Sent,
     backend_requests: AtomicU64,
     backend_errors: AtomicU64,
@@ -66,6 +77,9 @@ impl Default for Metrics {
             completed: AtomicU64::default(),
             handoffs_received: AtomicU64::default(),
             handoffs_failed: AtomicU64::default(),
+            protocols: Default::default(),
+            replies: Default::default(),
+            strangers: AtomicU64::default(),
             sent: Sent::default(),
             backend_requests: AtomicU64::default(),
             backend_errors: AtomicU64::default(),
@@ -88,15 +102,43 @@ impl Metrics {
         Self { answers: Answers::new(names), ..Self::default() }
     }
 
-    /// A handoff has arrived whole, `duration` after its connection was accepted.
-    pub fn handoff_received(&self, duration: Duration) {
-        self.handoffs_received.fetch_add(1, Ordering::Relaxed);
-        self.handoff.observe(duration);
+    /// What became of a handoff.
+    pub fn handoff(&self, event: &Event<'_>) {
+        let add = |counter: &AtomicU64| _ = counter.fetch_add(1, Ordering::Relaxed);
+        match event {
+            Event::Received(protocol, duration) => {
+                add(&self.handoffs_received);
+                self.handoff.observe(*duration);
+                add(&self.protocols[usize::from(*protocol == Protocol::Two)]);
+                if *protocol == Protocol::Two {
+                    add(&self.replies[0]);
+                }
+            }
+            Event::Failed(failure) => {
+                add(&self.handoffs_failed);
+                if matches!(failure, Failure::Stranger(_)) {
+                    add(&self.strangers);
+                }
+            }
+            Event::Refused(answer) => {
+                let index = match answer {
+                    Answer::Accepted => 0,
+                    Answer::Busy { .. } => 1,
+                    Answer::Draining => 2,
+                    Answer::Bad { .. } => {
+                        add(&self.handoffs_failed);
+                        3
+                    }
+                };
+                add(&self.replies[index]);
+            }
+            Event::SenderGone => add(&self.replies[4]),
+        }
     }
 
-    /// A connection brought no handoff.
-    pub fn handoff_failed(&self) {
-        self.handoffs_failed.fetch_add(1, Ordering::Relaxed);
+    /// A limit was reached before a client was ours.
+    pub fn rejected(&self, limit: Limit) {
+        self.rejected[limit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// A client's connection is ours, until what is returned is dropped.
@@ -142,7 +184,7 @@ impl Metrics {
             self.completed.fetch_add(1, Ordering::Relaxed);
         }
         if let Outcome::Rejected(limit) = outcome {
-            self.rejected[limit as usize].fetch_add(1, Ordering::Relaxed);
+            self.rejected(limit);
         }
         if let Some(reason) = outcome.reason() {
             self.errors[reason as usize].fetch_add(1, Ordering::Relaxed);
@@ -203,6 +245,14 @@ impl Metrics {
         to.counter("daemon_handoffs_received", "Handoffs that arrived whole.", load(&self.handoffs_received));
         let help = "Connections on the Unix socket that brought no handoff.";
         to.counter("daemon_handoffs_failed", help, load(&self.handoffs_failed));
+        let help = "Handoffs that arrived whole, by the protocol that brought them.";
+        let protocols = [("1", load(&self.protocols[0])), ("2", load(&self.protocols[1]))];
+        to.counters("daemon_handoffs_by_protocol_total", help, "protocol", &protocols);
+        let help = "Answers to handoffs of protocol 2; sender_gone: Apache had given up waiting for it.";
+        let replies: Vec<_> = REPLIES.into_iter().zip(self.replies.iter().map(load)).collect();
+        to.counters("daemon_handoff_answers_total", help, "answer", &replies);
+        let help = "Connections of processes that may not hand off (server.allowed_users).";
+        to.counter("daemon_handoff_strangers_total", help, load(&self.strangers));
         let rejected = Limit::ALL.map(|limit| (limit.name(), load(&self.rejected[limit as usize])));
         let help = "Streams refused since a limit was reached.";
         to.counters("daemon_connections_rejected_total", help, "limit", &rejected);
@@ -270,7 +320,7 @@ fn load(counter: &AtomicU64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Failure;
+    use crate::outcome::Failure as BackendFailure;
 
     /// The names that dashboards know.
     const NAMES: [&str; 7] = [
@@ -300,14 +350,14 @@ mod tests {
     #[test]
     fn what_happens_is_counted() {
         let metrics = Metrics::default();
-        metrics.handoff_received(Duration::from_millis(1));
-        metrics.handoff_failed();
+        metrics.handoff(&Event::Received(Protocol::One, Duration::from_millis(1)));
+        metrics.handoff(&Event::Failed(&Failure::Deadline(Duration::ZERO)));
         let first = metrics.connected();
         drop(metrics.connected());
         metrics.backend_asked();
         metrics.sent(100, 3);
         metrics.sent(10, 0);
-        metrics.finished(Outcome::BackendBroken(Failure::Truncated), Duration::ZERO, None);
+        metrics.finished(Outcome::BackendBroken(BackendFailure::Truncated), Duration::ZERO, None);
         metrics.finished(Outcome::Rejected(Limit::User), Duration::ZERO, None);
         metrics.finished(Outcome::ClientGone, Duration::ZERO, None);
         let text = metrics.write(Format::Text, &backends(), 7);

@@ -1,0 +1,8 @@
+//! Protocol 2 over real sockets: the protocol's own crate as the module.
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod connections;
+mod module;
+mod owners;
