@@ -255,17 +255,31 @@ fn prefix(value: &str) -> Result<PathBuf, String> {
 mod tests {
     use super::*;
 
-    fn set(name: &str, value: &str) -> Result<(ServerConfig, DirectoryConfig), String> {
-        let directive = DIRECTIVES.iter().find(|directive| directive.name.to_str() == Ok(name)).unwrap();
-        let (mut server, mut directory) = (ServerConfig::default(), DirectoryConfig::default());
-        match directive.set {
-            Set::Server(set) => set(&mut server, value)?,
-            Set::ServerWords(set) => {
-                set(&mut server, &value.split_whitespace().collect::<Vec<_>>(), |_| None)?;
+    impl ServerConfig {
+        /// The configuration of these directives.
+        pub(crate) fn of(lines: &[(&str, String)]) -> Self {
+            let mut both = Default::default();
+            for (name, value) in lines {
+                apply(&mut both, name, value).unwrap();
             }
-            Set::Directory(set) => set(&mut directory, value)?,
+            both.0
         }
-        Ok((server, directory))
+    }
+
+    fn apply(both: &mut (ServerConfig, DirectoryConfig), name: &str, value: &str) -> Result<(), String> {
+        let directive = DIRECTIVES.iter().find(|directive| directive.name.to_str() == Ok(name)).unwrap();
+        let (server, directory) = both;
+        match directive.set {
+            Set::Server(set) => set(server, value),
+            Set::ServerWords(set) => set(server, &value.split_whitespace().collect::<Vec<_>>(), |_| None),
+            Set::Directory(set) => set(directory, value),
+        }
+    }
+
+    fn set(name: &str, value: &str) -> Result<(ServerConfig, DirectoryConfig), String> {
+        let mut both = Default::default();
+        apply(&mut both, name, value)?;
+        Ok(both)
     }
 
     #[test]

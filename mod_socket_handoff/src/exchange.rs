@@ -337,3 +337,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
