@@ -113,7 +113,7 @@ pub(crate) fn offer<'c, 'f>(
         connection: None,
         failure: None,
         busy: None,
-        wait: Wait::AsConnected,
+        deadline: None,
         client,
         on_fallback,
     };
@@ -129,19 +129,11 @@ pub(crate) fn offer<'c, 'f>(
             Do::Swap => return Ok(exchange.taken()),
             Do::Keep(_) => return Err(exchange.refusal()),
         };
+        if matches!(saw, Saw::Answer(Answer::Accepted | Answer::Busy { .. })) && sender.may_be_kept() {
+            exchange.keep_connection();
+        }
         step = sender.next(saw);
     }
-}
-
-/// How an answer is waited for.
-#[derive(Clone, Copy, Debug)]
-enum Wait {
-    /// For as long as the connection's SO_RCVTIMEO says.
-    AsConnected,
-    /// For the rest of that time, after a wait that ended early.
-    Until(Instant),
-    /// Not any more: no answer can come that has not come yet.
-    Over,
 }
 
 struct Exchange<'c, C, F> {
@@ -153,7 +145,8 @@ struct Exchange<'c, C, F> {
     failure: Option<Refusal>,
     /// What a target before this one has said, if it was busy.
     busy: Option<Refusal>,
-    wait: Wait,
+    /// Until when an answer is waited for, once a first wait has ended early.
+    deadline: Option<Instant>,
     client: C,
     on_fallback: F,
 }
@@ -223,7 +216,7 @@ where
         let Some(connection) = &self.connection else { return Ok(Saw::NotSent) };
         // An ungraceful stop closes the workers' sockets from another thread: look at the last moment.
         let client = (self.client)().ok_or(Refusal::ConnectionEnding)?;
-        self.wait = Wait::AsConnected;
+        self.deadline = None;
         let path = self.path();
         let failure = match message.send(connection, client, scm::Wait::Yes) {
             Ok(()) => return Ok(Saw::Sent),
@@ -237,22 +230,25 @@ where
 
     fn receive(&mut self) -> Saw {
         let start = Instant::now();
-        let saw = match self.wait {
-            Wait::AsConnected => self.receive_with(RecvFlags::empty()),
-            Wait::Until(deadline) => match self.wait_until(deadline) {
+        let saw = match self.deadline {
+            None => self.receive_with(RecvFlags::empty()),
+            Some(deadline) => match self.wait_until(deadline) {
                 Ok(0) => Saw::Nothing,
                 Ok(_) => self.receive_now(),
                 Err(_) => Saw::Again,
             },
-            Wait::Over => self.receive_now(),
         };
+        let path = self.path();
         match saw {
-            Saw::Again if matches!(self.wait, Wait::AsConnected) => {
-                self.wait = Wait::Until(start + self.target.ack_timeout);
+            Saw::Again => {
+                self.deadline.get_or_insert(start + self.target.ack_timeout);
             }
-            Saw::Closed | Saw::NotAnAnswer => {
-                self.failure = Some(Refusal::DaemonClosed(self.path().to_owned()));
+            Saw::Nothing => {
+                let timeout = self.target.ack_timeout;
+                self.failure = Some(Refusal::NoAnswer { path: path.to_owned(), timeout });
             }
+            Saw::NotAnAnswer => self.failure = Some(Refusal::NotAnAnswer(path.to_owned())),
+            Saw::Closed => self.failure = Some(Refusal::DaemonClosed(path.to_owned())),
             _ => {}
         }
         saw
@@ -267,13 +263,10 @@ where
 
     /// After this no answer can come any more: the daemon's send fails with EPIPE. One may have come before.
     fn stop_and_receive(&mut self) -> Saw {
-        let path = self.path().to_owned();
-        self.failure = Some(Refusal::NoAnswer { path, timeout: self.target.ack_timeout });
         if let Some(connection) = &self.connection {
             // Fails only where there is no peer any more.
             let _ = shutdown(connection, Shutdown::Read);
         }
-        self.wait = Wait::Over;
         self.receive_now()
     }
 
@@ -299,7 +292,6 @@ where
             Answer::Busy { retry_after, reason } => {
                 let (retry_after, reason) = (*retry_after, reason.clone());
                 self.failure = Some(Refusal::Busy { path: path.to_owned(), retry_after, reason });
-                self.keep_connection();
             }
             Answer::Draining => self.failure = Some(Refusal::Draining(path.to_owned())),
             Answer::Bad { reason } => {
@@ -309,17 +301,14 @@ where
         Saw::Answer(answer)
     }
 
-    /// The next handoff may use it: to one message there was one answer, and the next answer can come.
+    /// The next handoff may use it: to one message there was one answer.
     fn keep_connection(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && !matches!(self.wait, Wait::Over)
-        {
+        if let Some(connection) = self.connection.take() {
             self.target.endpoint.pool.put(connection, Instant::now());
         }
     }
 
-    fn taken(mut self) -> TakenBy<'c> {
-        self.keep_connection();
+    fn taken(self) -> TakenBy<'c> {
         let endpoint = self.target.endpoint;
         if std::ptr::eq(endpoint, self.targets.daemon.endpoint()) {
             TakenBy::Named

@@ -85,6 +85,8 @@ pub(crate) enum Refusal {
         "the daemon at {path:?} did not answer within ack_timeout_ms {timeout:?}; it is overloaded or hangs"
     )]
     NoAnswer { path: PathBuf, timeout: Duration },
+    #[error("the daemon at {0:?} has sent what is no answer of protocol 2; is protocol=2 right for it?")]
+    NotAnAnswer(PathBuf),
     #[error("the daemon at {path:?} is busy, and asks to come again in {retry_after:?}: {reason}")]
     Busy { path: PathBuf, retry_after: Duration, reason: String },
     #[error("the daemon at {0:?} is ending, and no other one has taken its place")]
@@ -139,6 +141,7 @@ impl Refusal {
             | Self::TooManyInFlight(_)
             | Self::DaemonClosed(_)
             | Self::NoAnswer { .. }
+            | Self::NotAnAnswer(_)
             | Self::Busy { .. }
             | Self::Draining(_)
             | Self::NoMemoryFile(_)
@@ -165,6 +168,7 @@ impl Refusal {
             | Self::TooManyInFlight(_)
             | Self::DaemonClosed(_)
             | Self::NoAnswer { .. }
+            | Self::NotAnAnswer(_)
             | Self::Draining(_)
             | Self::NoMemoryFile(_) => 1,
             _ => return None,
@@ -203,6 +207,7 @@ impl Refusal {
             Self::TooManyInFlight(_) => c"refused:too-many-in-flight",
             Self::DaemonClosed(_) => c"refused:daemon-closed",
             Self::NoAnswer { .. } => c"refused:no-answer",
+            Self::NotAnAnswer(_) => c"refused:not-an-answer",
             Self::Busy { .. } => c"refused:busy",
             Self::Draining(_) => c"refused:draining",
             Self::BadMessage { .. } => c"refused:bad-message",
