@@ -3,10 +3,9 @@
 //! Two filters share the work. The *collector* stands before all content filters (DEFLATE, mod_headers, mod_cache): it
 //! finds the application's handoff headers and takes the body away, or keeps it if it is the daemon's data. The *taker*
 //! stands after them: it sees the headers as the operator's configuration has made them, and carries the handoff out. It
-//! is there only where a content filter is, which could change headers; without one the collector does its work. Three
-//! more help on other paths: the *scout* does the collector's work where mod_filter or the like would see a body that is
-//! data first, the *sink* swallows what is written after the request has been answered, the *stripper* takes the headers
-//! off error responses.
+//! is there only where a content filter is, which could change headers; without one the collector does its work. Two more
+//! stand in on other paths: the *sink* swallows what is written after the request has been answered, the *stripper* takes
+//! the headers off error responses.
 
 use std::cell::{OnceCell, RefCell};
 use std::os::unix::ffi::OsStrExt;
@@ -91,25 +90,12 @@ pub(crate) fn insert_filters(request: Request<'_>) {
         // Leftovers of the request before: an error document must not be handed off since the failed script wanted to.
         HandoffHeaders::take(request.response_tables());
     }
-    let first = if request.has_resource_filters() { FilterKind::Scout } else { FilterKind::Collector };
-    request.add_filter(first);
+    request.add_filter(FilterKind::Collector);
 }
 
 /// An error response is about to be sent, past the filters above.
 pub(crate) fn insert_error_filters(request: Request<'_>) {
     request.add_filter(if is_answered(request) { FilterKind::Sink } else { FilterKind::Stripper });
-}
-
-/// Does the collector's work where the body is data, before mod_filter may compress it, and else leaves it to the
-/// collector: what is handed off shall be what these filters have made of it.
-pub(crate) fn scout(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
-    let request = call.request();
-    if request.state().is_none() && !HandoffHeaders::are_about_the_body(request.response_tables()) {
-        call.remove();
-        request.add_filter(FilterKind::Collector);
-        return call.pass(brigade);
-    }
-    collect(call, brigade)
 }
 
 /// Swallows the body of a response that will be handed off, and passes on an end of stream only.

@@ -35,12 +35,6 @@ impl<'r> HandoffHeaders<'r> {
         Self::take_from(tables)
     }
 
-    /// Whether the application wants its response body to be the data.
-    pub(crate) fn are_about_the_body(tables: [Table<'r>; 2]) -> bool {
-        let about = |(name, _): (&[u8], &[u8])| name.eq_ignore_ascii_case(DATA_FROM.to_bytes());
-        tables.iter().any(|table| table.entries_from(b'X').any(about))
-    }
-
     fn take_from(tables: [Table<'r>; 2]) -> Option<Self> {
         let mut found = None;
         for table in tables {

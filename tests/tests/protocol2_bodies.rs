@@ -146,7 +146,7 @@ fn a_megabyte_arrives_as_it_was_sent(mpm: Mpm) {
 }
 
 fn what_compresses_responses_does_not_compress_data(mpm: Mpm) {
-    // The second is Debian's way: mod_filter then compresses before the filters of single sites.
+    // The second is Debian's way, by mod_filter.
     for compress in ["SetOutputFilter DEFLATE", "AddOutputFilterByType DEFLATE text/html"] {
         let apache = php(mpm)
             .load("filter")

@@ -70,8 +70,7 @@ unsafe extern "C" fn register_hooks(_pool: *mut sys::apr_pool_t) {
     // SAFETY: httpd expects these calls here; names and functions live as long as the module is loaded.
     unsafe {
         for (handle, name, filter, kind) in [
-            (&SCOUT, c"SOCKET_HANDOFF_SCOUT", scout as OutputFilter, FIRST),
-            (&COLLECTOR, c"SOCKET_HANDOFF_COLLECT", collector, BEFORE_CONTENT_FILTERS),
+            (&COLLECTOR, c"SOCKET_HANDOFF_COLLECT", collector as OutputFilter, BEFORE_CONTENT_FILTERS),
             (&TAKER, c"SOCKET_HANDOFF_TAKE", taker, LAST_OF_CONTENT_FILTERS),
             (&STRIPPER, c"SOCKET_HANDOFF_STRIP", stripper, LAST_OF_CONTENT_FILTERS),
             (&SINK, c"SOCKET_HANDOFF_SINK", sink, AFTER_CONTENT_FILTERS),
@@ -120,10 +119,8 @@ fn guard_hook(request: Option<Request<'_>>, hook: fn(Request<'_>)) {
 type OutputFilter =
     unsafe extern "C" fn(*mut sys::ap_filter_t, *mut sys::apr_bucket_brigade) -> sys::apr_status_t;
 
-/// Before mod_filter, which may compress, and mod_include.
-const FIRST: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_RESOURCE - 1;
 /// Just before DEFLATE, mod_headers (both CONTENT_SET) and mod_cache (after it).
-pub(super) const BEFORE_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_CONTENT_SET - 1;
+const BEFORE_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_CONTENT_SET - 1;
 /// With DEFLATE and mod_headers. A filter is put after those of its type that are there already. The collector adds the
 /// taker, and the last hook the stripper, when they all are: so these two come after them and before mod_cache, which
 /// must not store handoff headers.
@@ -131,7 +128,6 @@ const LAST_OF_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYP
 /// Just before the response head is written.
 pub(super) const AFTER_CONTENT_FILTERS: sys::ap_filter_type = sys::ap_filter_type_AP_FTYPE_PROTOCOL - 1;
 
-static SCOUT: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(null_mut());
 static COLLECTOR: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(null_mut());
 static TAKER: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(null_mut());
 static STRIPPER: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(null_mut());
@@ -141,20 +137,11 @@ static SINK: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(null_mut());
 pub(super) fn filter_handle(kind: FilterKind) -> *mut sys::ap_filter_rec_t {
     let handle = match kind {
         FilterKind::Collector => &COLLECTOR,
-        FilterKind::Scout => &SCOUT,
         FilterKind::Taker => &TAKER,
         FilterKind::Stripper => &STRIPPER,
         FilterKind::Sink => &SINK,
     };
     handle.load(Ordering::Relaxed)
-}
-
-unsafe extern "C" fn scout(
-    filter: *mut sys::ap_filter_t,
-    brigade: *mut sys::apr_bucket_brigade,
-) -> sys::apr_status_t {
-    // SAFETY: httpd passes the filter that it calls and a brigade.
-    unsafe { guard_filter(filter, brigade, filters::scout) }
 }
 
 unsafe extern "C" fn collector(

@@ -19,8 +19,6 @@ impl Status {
 /// The module's output filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FilterKind {
-    /// Before everything, where something stands before the collector: it would change a body that is data.
-    Scout,
     /// Before all content filters.
     Collector,
     /// After them, before mod_cache.

@@ -195,12 +195,6 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Whether filters for single resources, such as those of mod_filter, come before the collector.
-    pub(crate) fn has_resource_filters(self) -> bool {
-        // SAFETY: the filters of a request are valid, each with its record, and sorted by their types.
-        unsafe { (*(*self.raw().output_filters).frec).ftype < entry::BEFORE_CONTENT_FILTERS }
-    }
-
     /// Whether the response is compressed or otherwise coded (RFC 9110, section 8.4).
     pub(crate) fn has_content_coding(self) -> bool {
         !self.raw().content_encoding.is_null()
