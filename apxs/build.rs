@@ -6,7 +6,7 @@ use std::process::{Command, exit};
 
 /// What the module calls and reads. Types that these mention come along by themselves.
 const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_brigade|pass_brigade|\
-    register_output_filter|hook_(child_init|insert_filter|insert_error_filter)|die|log_r?error_|\
+    register_output_filter|hook_(child_init|insert_filter|insert_error_filter|pre_close_connection)|die|log_r?error_|\
     get_request_module_loglevel|get_conn_socket|get_server_name|run_http_scheme|ssl_conn_is_ssl|\
     map_http_request_error|[gs]et_module_config)|\
     apr_(table_(get|unset|setn|copy|elts|clear)|palloc|pool_(cleanup_(register|null)|create_ex|destroy)|pstrmemdup|\
@@ -15,7 +15,7 @@ const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_b
 const TYPES: &str = "module|command_rec|cmd_parms|request_rec|conn_rec|server_rec|ap_filter_t|ap_filter_rec_t|\
     apr_bucket_brigade|apr_bucket|apr_table_t|apr_table_entry_t|apr_pool_t|ap_conn_keepalive_e|ap_input_mode_t|\
     ap_filter_type|apr_read_type_e|core_net_rec|cmd_how";
-const CONSTANTS: &str = "ap_core_input_filter_handle|APLOG_.*|APR_HOOK_.*|AP_FILTER_ERROR|APR_EGENERAL|HTTP_BAD_REQUEST|M_CONNECT|RSRC_CONF|\
+const CONSTANTS: &str = "OK|ap_core_input_filter_handle|APLOG_.*|APR_HOOK_.*|AP_FILTER_ERROR|APR_EGENERAL|HTTP_BAD_REQUEST|M_CONNECT|RSRC_CONF|\
     ACCESS_CONF|MODULE_MAGIC_.*";
 
 fn main() {

@@ -35,4 +35,5 @@ static inline int shim_status_is_timeup(apr_status_t s) { return APR_STATUS_IS_T
 static inline int shim_status_is_eof(apr_status_t s) { return APR_STATUS_IS_EOF(s); }
 static inline int shim_data_in_output_filters(const conn_rec *c) { return c->data_in_output_filters != 0; }
 static inline int shim_connection_aborted(const conn_rec *c) { return c->aborted != 0; }
+static inline void shim_set_connection_aborted(conn_rec *c) { c->aborted = 1; }
 static inline void shim_set_eos_sent(request_rec *r, int sent) { r->eos_sent = sent; }
