@@ -28,11 +28,19 @@ impl Server {
     /// # Panics
     /// When it can't be started.
     pub fn spawn(name: &str, command: &mut Command, output: &Path) -> Self {
+        Self::spawn_with(name, command, Stdio::null(), output)
+    }
+
+    /// As [`Server::spawn`], with `input` as its standard input.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn spawn_with(name: &str, command: &mut Command, input: Stdio, output: &Path) -> Self {
         let log = fs::File::create(output).expect("making a log file");
         let errors = log.try_clone().expect("sharing a log file");
         let child = command
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(log)
             .stderr(errors)
             .spawn()
@@ -85,6 +93,28 @@ impl Server {
         let what = format!("the end of {} ({})", self.name, self.pid());
         wait_until(limit, &what, || self.exit_status().is_some());
         self.exit_status().expect("it has just ended")
+    }
+
+    /// SIGSTOP, and waits until no thread of the server runs any more.
+    ///
+    /// # Panics
+    /// When one does.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        wait_until(PATIENCE, &format!("{} to stop", self.name), || {
+            let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("reading /proc");
+            let is_stopped =
+                |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+            threads
+                .flatten()
+                .all(|thread| fs::read_to_string(thread.path().join("stat")).is_ok_and(is_stopped))
+        });
+    }
+
+    /// SIGCONT, after [`Server::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// SIGTERM, and waits for the end.
@@ -164,6 +194,13 @@ fn guard(child: &Child) -> Child {
         .process_group(0)
         .spawn()
         .expect("starting the guardian of a server")
+}
+
+/// Sends a signal to a process, of a server's children for example. That it has ended is no failure.
+pub fn kill(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Number of open files of a process; 0 when it has ended.

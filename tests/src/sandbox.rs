@@ -129,6 +129,13 @@ pub(crate) fn open_to_all(path: &Path) -> bool {
     path.ancestors().skip(1).all(may_pass)
 }
 
+/// As much of a log as is worth reading after a failure: what thousands of requests have left behind is not.
+pub(crate) fn last_lines(log: &str) -> &str {
+    const MOST: usize = 60;
+    let start = log.trim_end().rmatch_indices('\n').nth(MOST).map_or(0, |(at, _)| at + 1);
+    &log[start..]
+}
+
 /// The directory with what cargo built, such as `target/release`: the one that this program itself is from.
 ///
 /// # Panics

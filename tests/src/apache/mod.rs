@@ -16,7 +16,7 @@ pub use builder::Builder;
 use crate::mpm::Mpm;
 use crate::php::PhpFpm;
 use crate::process::{Server, cpu_ticks, open_files};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, last_lines};
 use crate::wait::{PATIENCE, wait_until};
 
 /// What Apache logs when a start or restart is complete.
@@ -225,8 +225,8 @@ impl Drop for Apache {
             eprintln!(
                 "--- error log of {}\n{}--- access log\n{}",
                 self.mpm,
-                self.error_log(),
-                self.access_log()
+                last_lines(&self.error_log()),
+                last_lines(&self.access_log())
             );
         }
     }
