@@ -6,17 +6,18 @@ use std::process::{Command, exit};
 
 /// What the module calls and reads. Types that these mention come along by themselves.
 const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_brigade|pass_brigade|\
-    register_output_filter|hook_(child_init|insert_filter|insert_error_filter|pre_close_connection)|die|log_r?error_|\
-    get_request_module_loglevel|get_conn_socket|get_server_name|run_http_scheme|ssl_conn_is_ssl|\
-    map_http_request_error|[gs]et_module_config)|\
-    apr_(table_(get|unset|setn|copy|elts|clear)|palloc|pool_(cleanup_(register|null)|create_ex|destroy)|pstrmemdup|\
-    uid_get|\
-    brigade_(create|cleanup|destroy|length)|bucket_(eos|flush)_create|os_sock_get)|shim_.*";
+    register_output_filter|\
+    hook_(post_config|child_init|child_status|insert_filter|insert_error_filter|pre_close_connection)|\
+    die|log_r?error_|get_request_module_loglevel|get_conn_socket|get_server_name|run_http_scheme|ssl_conn_is_ssl|\
+    map_http_request_error|[gs]et_module_config|rwrite)|\
+    apr_(table_(get|unset|setn|copy|elts|clear)|palloc|pstrmemdup|uid_get|os_sock_get|optional_hook_add|\
+    pool_(cleanup_(register|null)|create_ex|destroy|userdata_[gs]et)|shm_(create|baseaddr_get)|\
+    brigade_(create|cleanup|destroy|length)|bucket_(eos|flush)_create)|shim_.*";
 const TYPES: &str = "module|command_rec|cmd_parms|request_rec|conn_rec|server_rec|ap_filter_t|ap_filter_rec_t|\
     apr_bucket_brigade|apr_bucket|apr_table_t|apr_table_entry_t|apr_pool_t|ap_conn_keepalive_e|ap_input_mode_t|\
-    ap_filter_type|apr_read_type_e|core_net_rec|cmd_how";
-const CONSTANTS: &str = "OK|ap_core_input_filter_handle|APLOG_.*|APR_HOOK_.*|AP_FILTER_ERROR|APR_EGENERAL|HTTP_BAD_REQUEST|M_CONNECT|RSRC_CONF|\
-    ACCESS_CONF|MODULE_MAGIC_.*";
+    ap_filter_type|apr_read_type_e|mpm_child_status|core_net_rec|cmd_how";
+const CONSTANTS: &str = "OK|DECLINED|ap_core_input_filter_handle|APLOG_.*|APR_HOOK_.*|AP_FILTER_ERROR|APR_EGENERAL|\
+    AP_STATUS_(SHORT|NOTABLE)|HTTP_BAD_REQUEST|M_CONNECT|RSRC_CONF|ACCESS_CONF|MODULE_MAGIC_.*";
 
 fn main() {
     println!("cargo::rerun-if-changed=shim.h");

@@ -11,7 +11,7 @@ use std::cell::{OnceCell, RefCell};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::config::Protocol;
+use crate::config::{Daemon, Protocol};
 use crate::execute;
 use crate::headers::HandoffHeaders;
 use crate::httpd::{
@@ -19,6 +19,7 @@ use crate::httpd::{
 };
 use crate::plan::{HandOff, Ignored, Plan, plan};
 use crate::refusal::Refusal;
+use crate::scoreboard::{self, InFlight};
 
 /// What has become of a request that carried handoff headers. Lives in the request's pool.
 pub(crate) struct RequestState<'r> {
@@ -322,24 +323,40 @@ fn final_decision<'r>(
 
 /// Hands off, if that is the decision, and tells how it went.
 fn carry_out<'r>(request: Request<'r>, decision: Result<Planned<'r>, Refusal>) -> Phase<'r> {
-    let outcome = decision.and_then(|planned| {
-        let taken_by = execute::hand_off(request, planned.handoff(), request.server_config())?;
-        Ok((planned, taken_by))
-    });
-    match outcome {
-        Ok((planned, taken_by)) => {
-            request.note(taken_by.note());
-            let HandOff { socket, data } = planned.handoff();
-            let (path, bytes) = (taken_by.fallback().unwrap_or(socket), data.len());
-            request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
-            Phase::Answered
+    let outcome = match decision {
+        Ok(planned) => hand_off(request, planned.handoff()),
+        Err(refusal) => {
+            scoreboard::refused(&refusal);
+            Err(refusal)
         }
+    };
+    match outcome {
+        Ok(()) => Phase::Answered,
         Err(refusal) => {
             if request.has_body() {
                 // What is unread of it httpd would wait for when the handler has returned, for as long as Timeout says.
                 request.connection().close_after_this_request();
             }
             Phase::Refused(refusal)
+        }
+    }
+}
+
+fn hand_off(request: Request<'_>, handoff: HandOff<'_>) -> Result<(), Refusal> {
+    let HandOff { socket, data } = handoff;
+    let config = request.server_config();
+    let in_flight = InFlight::begin(socket, || config.daemon(socket).map(Daemon::path));
+    match execute::hand_off(request, handoff, config) {
+        Ok(taken_by) => {
+            request.note(taken_by.note());
+            let (path, bytes) = (taken_by.fallback().unwrap_or(socket), data.len());
+            in_flight.handed_off(path);
+            request.log(Level::Info, format_args!("handed off to {path:?} with {bytes} bytes of data"));
+            Ok(())
+        }
+        Err(refusal) => {
+            in_flight.refused(&refusal);
+            Err(refusal)
         }
     }
 }
@@ -389,6 +406,7 @@ fn refuse(request: Request<'_>, refusal: &Refusal) {
 /// Answers with 500 after a panic, unless the client has been answered.
 pub(crate) fn refuse_after_panic(request: Request<'_>) {
     if !is_answered(request) {
+        scoreboard::refused(&Refusal::Panic);
         enter(request, Phase::Refusing, FilterKind::Sink);
         refuse(request, &Refusal::Panic);
     }

@@ -22,6 +22,7 @@ mod headers;
 mod plan;
 mod pool;
 mod refusal;
+mod scoreboard;
 mod socket_path;
 
 #[allow(unsafe_code)]

@@ -175,50 +175,64 @@ impl Refusal {
         };
         CString::new(seconds.to_string()).ok()
     }
+}
 
-    /// The value of the note and environment variable HANDOFF, for the access log.
-    pub(crate) fn note(&self) -> &'static CStr {
-        match self {
-            Self::AmbiguousHeader(_) => c"refused:ambiguous-header",
-            Self::DataFromUnknown => c"refused:data-from-unknown",
-            Self::DataTwice => c"refused:data-twice",
-            Self::DataFromTooLate => c"refused:data-from-too-late",
-            Self::BodyToUndeclared(_) => c"refused:body-to-undeclared",
-            Self::DataCompressed => c"refused:data-compressed",
-            Self::DataOverLimit(_) => c"refused:data-over-limit",
-            Self::DataBroken(_) => c"refused:data-broken",
-            Self::PathEmpty => c"refused:path-empty",
-            Self::PathRelative(_) => c"refused:path-relative",
-            Self::PathOutsidePrefix { .. } => c"refused:path-outside-prefix",
-            Self::NotASocket(_) => c"refused:not-a-socket",
-            Self::Connect => c"refused:connect-method",
-            Self::SecondaryConnection => c"refused:http2",
-            Self::Tls => c"refused:tls",
-            Self::ConnectionEnding => c"refused:connection-ending",
-            Self::DaemonMissing { .. } => c"refused:daemon-missing",
-            Self::DaemonRefused { .. } => c"refused:daemon-refused",
-            Self::PermissionDenied(_) => c"refused:permission-denied",
-            Self::ConnectTimeout { .. } => c"refused:connect-timeout",
-            Self::SendTimeout { .. } => c"refused:send-timeout",
-            Self::DaemonFailed { .. } => c"refused:daemon-failed",
-            Self::NotSeqPacket(_) => c"refused:not-seqpacket",
-            Self::WrongUser { .. } => c"refused:wrong-user",
-            Self::FallbackWithoutAnswer(_) => c"refused:fallback-without-answer",
-            Self::TooManyInFlight(_) => c"refused:too-many-in-flight",
-            Self::DaemonClosed(_) => c"refused:daemon-closed",
-            Self::NoAnswer { .. } => c"refused:no-answer",
-            Self::NotAnAnswer(_) => c"refused:not-an-answer",
-            Self::Busy { .. } => c"refused:busy",
-            Self::Draining(_) => c"refused:draining",
-            Self::BadMessage { .. } => c"refused:bad-message",
-            Self::NoMemoryFile(_) => c"refused:no-memory-file",
-            Self::DataTooLarge(_) => c"refused:data-too-large",
-            Self::BodyTooLarge(_) => c"refused:body-too-large",
-            Self::BodyTimeout(_) => c"refused:body-timeout",
-            Self::BodyBroken(_) => c"refused:body-broken",
-            Self::EarlierResponse => c"refused:earlier-response",
-            Self::NoDeadSocket => c"refused:no-dead-socket",
-            Self::Panic => c"refused:panic",
+/// Writes `note` and the list of all notes from one table.
+macro_rules! notes {
+    ($($refusal:pat => $note:literal,)+) => {
+        impl Refusal {
+            /// The value of the note and environment variable HANDOFF, for the access log.
+            pub(crate) fn note(&self) -> &'static CStr {
+                match self {
+                    $($refusal => $note,)+
+                }
+            }
+
+            /// All notes.
+            pub(crate) const NOTES: &[&'static CStr] = &[$($note),+];
         }
-    }
+    };
+}
+
+notes! {
+    Self::AmbiguousHeader(_) => c"refused:ambiguous-header",
+    Self::DataFromUnknown => c"refused:data-from-unknown",
+    Self::DataTwice => c"refused:data-twice",
+    Self::DataFromTooLate => c"refused:data-from-too-late",
+    Self::BodyToUndeclared(_) => c"refused:body-to-undeclared",
+    Self::DataCompressed => c"refused:data-compressed",
+    Self::DataOverLimit(_) => c"refused:data-over-limit",
+    Self::DataBroken(_) => c"refused:data-broken",
+    Self::PathEmpty => c"refused:path-empty",
+    Self::PathRelative(_) => c"refused:path-relative",
+    Self::PathOutsidePrefix { .. } => c"refused:path-outside-prefix",
+    Self::NotASocket(_) => c"refused:not-a-socket",
+    Self::Connect => c"refused:connect-method",
+    Self::SecondaryConnection => c"refused:http2",
+    Self::Tls => c"refused:tls",
+    Self::ConnectionEnding => c"refused:connection-ending",
+    Self::DaemonMissing { .. } => c"refused:daemon-missing",
+    Self::DaemonRefused { .. } => c"refused:daemon-refused",
+    Self::PermissionDenied(_) => c"refused:permission-denied",
+    Self::ConnectTimeout { .. } => c"refused:connect-timeout",
+    Self::SendTimeout { .. } => c"refused:send-timeout",
+    Self::DaemonFailed { .. } => c"refused:daemon-failed",
+    Self::NotSeqPacket(_) => c"refused:not-seqpacket",
+    Self::WrongUser { .. } => c"refused:wrong-user",
+    Self::FallbackWithoutAnswer(_) => c"refused:fallback-without-answer",
+    Self::TooManyInFlight(_) => c"refused:too-many-in-flight",
+    Self::DaemonClosed(_) => c"refused:daemon-closed",
+    Self::NoAnswer { .. } => c"refused:no-answer",
+    Self::NotAnAnswer(_) => c"refused:not-an-answer",
+    Self::Busy { .. } => c"refused:busy",
+    Self::Draining(_) => c"refused:draining",
+    Self::BadMessage { .. } => c"refused:bad-message",
+    Self::NoMemoryFile(_) => c"refused:no-memory-file",
+    Self::DataTooLarge(_) => c"refused:data-too-large",
+    Self::BodyTooLarge(_) => c"refused:body-too-large",
+    Self::BodyTimeout(_) => c"refused:body-timeout",
+    Self::BodyBroken(_) => c"refused:body-broken",
+    Self::EarlierResponse => c"refused:earlier-response",
+    Self::NoDeadSocket => c"refused:no-dead-socket",
+    Self::Panic => c"refused:panic",
 }

@@ -15,9 +15,9 @@ use super::connection::Connection;
 use super::filter::{Brigade, FilterCall, FilterKind, Status};
 use super::log::{Level, c_string, log_server};
 use super::request::Request;
-use super::{pool, user};
+use super::{pool, status, user};
 use crate::config::{DIRECTIVES, Directive, DirectoryConfig, Inherit, ServerConfig, Set};
-use crate::{dead_socket, filters};
+use crate::{dead_socket, filters, scoreboard};
 
 /// The module record, which `LoadModule socket_handoff_module` looks up by this name.
 #[unsafe(no_mangle)]
@@ -82,6 +82,7 @@ unsafe extern "C" fn register_hooks(_pool: *mut sys::apr_pool_t) {
         let middle = sys::APR_HOOK_MIDDLE as i32;
         // mod_headers inserts its filter for error responses at LAST, and the stripper has to come after that.
         let last = sys::APR_HOOK_REALLY_LAST as i32;
+        status::register_hooks();
         sys::ap_hook_child_init(Some(child_init), null(), null(), middle);
         sys::ap_hook_insert_filter(Some(insert_filters), null(), null(), last);
         sys::ap_hook_insert_error_filter(Some(insert_error_filters), null(), null(), last);
@@ -91,6 +92,7 @@ unsafe extern "C" fn register_hooks(_pool: *mut sys::apr_pool_t) {
 
 /// Called in each child process before it serves requests.
 unsafe extern "C" fn child_init(_pool: *mut sys::apr_pool_t, server: *mut sys::server_rec) {
+    scoreboard::enter(std::process::id().into());
     if let Err(errno) = dead_socket::open() {
         // SAFETY: httpd passes a valid server. Handoffs will be refused with 500.
         unsafe { log_server(server, &format!("no handoffs in this child: its dead socket failed: {errno}")) };

@@ -11,6 +11,7 @@ mod filter;
 mod log;
 mod pool;
 mod request;
+mod status;
 mod table;
 mod user;
 
