@@ -73,8 +73,8 @@ bench-daemon: build ## what a stream costs the daemon: memory, time to the first
 	cargo build --release --locked -p bench
 	@$(RELEASE)/bench-daemon
 
-fuzz: ## random bytes for what reads the answers of APIs, a minute each: needs nightly and cargo-fuzz
-	@for target in sse_scanner skim; do \
+fuzz: ## random bytes for what reads the answers of APIs and handoffs, a minute each: needs nightly and cargo-fuzz
+	@for target in sse_scanner skim handoff; do \
 		mkdir -p fuzz/corpus/$$target && \
 		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=60 || exit; \
 	done
