@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::access_log::Finished;
+use handoff_protocol::v2::Envelope;
+
+use crate::access_log::{Asked, Finished};
 use crate::backend::{Opening, Refusal, Usage};
 use crate::client::ClientConn;
 use crate::client::framing::Framing;
@@ -30,6 +32,7 @@ struct Story {
     time: SystemTime,
     started: Instant,
     client: Option<IpAddr>,
+    asked: Option<Asked>,
     user_id: Option<String>,
     fields: Fields,
     status: u16,
@@ -69,37 +72,28 @@ pub fn answer(
             }
         };
         let _connected = shared.metrics.connected();
-        // The data is not kept beside what was understood of it.
-        let request = Request::parse(&handoff.data).map(|mut request| {
-            if let Some(envelope) = &handoff.envelope {
-                request.protocol = envelope.protocol.as_str().map(str::to_owned);
-            }
-            request
-        });
-        drop(handoff.data);
-
-        let mut story = Box::new(Story::new(&client));
-        let begun = request
-            .map_err(|wrong| bad_request(&wrong))
-            .and_then(|request| Begun::new(request, place, &mut story, &shared, &config));
+        let (mut story, begun) = begin(&client, handoff.data, handoff.envelope, place, &shared, &config);
         // Both count until the connection is closed.
         let mut _counted = None;
         let mut end = match begun {
-            Ok(begun) => {
-                _counted = Some((begun.place, begun.admission));
-                let how = (begun.framing, begun.format);
+            Ok(Begun { place, admission, opening: None, framing, .. }) => {
+                _counted = Some((place, admission));
+                Box::pin(send_head(&mut client, framing, &story.fields, &shared, &config)).await
+            }
+            Ok(Begun { place, admission, backend, opening: Some(opening), framing, format }) => {
+                _counted = Some((place, admission));
+                let how = (framing, format);
                 let mut relay =
-                    Relay::new(&mut client, begun.opening, how, &story.fields, &config, &shared.metrics);
+                    Relay::new(&mut client, opening, how, &story.fields, &config, &shared.metrics);
                 // One token a stream: whatever ends it early, ends everything it waits for.
                 let end = relay.run(&shared.cancel.child_token()).await;
                 story.first_token = relay.first_token();
-                story.answered =
-                    Some(Answered { backend: begun.backend, usage: relay.usage(), pieces: relay.pieces() });
+                story.answered = Some(Answered { backend, usage: relay.usage(), pieces: relay.pieces() });
                 end
             }
             Err(end) => end,
         };
-        story.status = if client.sent() > 0 { 200 } else { 0 };
+        story.status = if client.sent() > 0 { story.fields.status() } else { 0 };
         if let Some(refusal) = end.refusal.take() {
             story.status = refusal.status;
             end.outcome = refuse(&mut client, &refusal, end.outcome, &story.fields, &shared, &config).await;
@@ -112,12 +106,33 @@ pub fn answer(
     }
 }
 
+/// Understands what was handed over, and keeps no more of it than is told in the end. A function of its own, since the
+/// stream's future would keep the room for all that is borrowed on the way.
+fn begin<'a>(
+    client: &ClientConn,
+    data: Vec<u8>,
+    envelope: Option<Box<Envelope>>,
+    place: Option<Place>,
+    shared: &'a Shared,
+    config: &Config,
+) -> (Box<Story>, Result<Begun<'a>, End>) {
+    let mut request = Request::of(&data, envelope.as_deref());
+    drop(data);
+    let logged = shared.access_log.is_on();
+    let mut story = Box::new(Story::new(client, &mut request, envelope.as_deref(), logged));
+    let begun = request
+        .map_err(|wrong| bad_request(&wrong))
+        .and_then(|request| Begun::new(&request, place, &mut story, shared, config));
+    (story, begun)
+}
+
 /// An answer that has been asked for.
 struct Begun<'a> {
     place: Place,
     admission: Admission<'a>,
     backend: usize,
-    opening: Opening<'a>,
+    /// None: the client wants no more than the head, and nobody was asked.
+    opening: Option<Opening<'a>>,
     framing: Framing,
     format: Format,
 }
@@ -125,14 +140,12 @@ struct Begun<'a> {
 impl<'a> Begun<'a> {
     /// Asks the backend, if the limits allow it.
     fn new(
-        mut request: Request,
+        request: &Request,
         place: Option<Place>,
         story: &mut Story,
         shared: &'a Shared,
         config: &Config,
     ) -> Result<Self, End> {
-        story.fields.request_id = request.request_id.take();
-        story.fields.headers = std::mem::take(&mut request.response_headers);
         story.user_id.clone_from(&request.user_id);
         let (index, backend) =
             shared.backends.choose(request.backend.as_deref()).map_err(|wrong| bad_request(&wrong))?;
@@ -144,8 +157,12 @@ impl<'a> Begun<'a> {
         };
         let admission =
             shared.limits.admit(&config.server, story.user_id.as_deref(), story.client).map_err(at_limit)?;
-        let opening = backend.open(&request, &config.backend).map_err(|wrong| bad_request(&wrong))?;
-        shared.metrics.backend_asked();
+        let opening = backend.open(request, &config.backend).map_err(|wrong| bad_request(&wrong))?;
+        // An opening that is dropped has asked nobody.
+        let opening = (!story.fields.head_only).then_some(opening);
+        if opening.is_some() {
+            shared.metrics.backend_asked();
+        }
         let framing = Framing::for_protocol(request.protocol.as_deref());
         let format = backend.format(request.format.unwrap_or(config.sse.format));
         Ok(Self { place, admission, backend: index, opening, framing, format })
@@ -153,13 +170,32 @@ impl<'a> Begun<'a> {
 }
 
 impl Story {
-    fn new(client: &ClientConn) -> Self {
+    /// `logged`: a line of the access log will tell it.
+    fn new(
+        client: &ClientConn,
+        request: &mut Result<Request, BadRequest>,
+        envelope: Option<&Envelope>,
+        logged: bool,
+    ) -> Self {
+        let mut fields = Fields::default();
+        if let Ok(request) = request {
+            fields.request_id = request.request_id.take();
+            fields.headers = std::mem::take(&mut request.response_headers);
+        }
+        if let Some(envelope) = envelope {
+            let own_id = fields.request_id.is_some();
+            fields.headers = fields.headers.with_application(&envelope.response_headers, own_id);
+            fields.status = envelope.status.and_then(head::stream_status);
+            fields.head_only = envelope.method.as_bytes() == b"HEAD";
+        }
+        let told = envelope.and_then(|told| told.useragent.or(told.client.map(|client| client.ip())));
         Self {
             time: SystemTime::now(),
             started: Instant::now(),
-            client: client.address(),
+            client: told.map(|address| address.to_canonical()).or_else(|| client.address()),
+            asked: envelope.filter(|_| logged).map(Asked::of),
             user_id: None,
-            fields: Fields::default(),
+            fields,
             status: 0,
             first_token: None,
             answered: None,
@@ -181,6 +217,7 @@ impl Story {
         let finished = Finished {
             time: self.time,
             client: self.client,
+            asked: self.asked.take(),
             request_id,
             user_id: self.user_id.take(),
             status: self.status,
@@ -213,6 +250,20 @@ fn at_limit(limit: Limit) -> End {
     End::refused(Outcome::Rejected(limit), refusal)
 }
 
+/// Sends the head that a stream would have, to a client that has asked for no more.
+async fn send_head(
+    client: &mut ClientConn,
+    framing: Framing,
+    fields: &Fields,
+    shared: &Shared,
+    config: &Config,
+) -> End {
+    let head = head::event_stream(framing, fields, SystemTime::now());
+    let result = client.write(&head, config.server.write_timeout).await;
+    shared.metrics.sent(usize::try_from(client.sent()).unwrap_or_default(), 0);
+    result.map_or_else(relay::outcome, |()| Outcome::Done).into()
+}
+
 /// Sends a whole response instead of a stream.
 async fn refuse(
     client: &mut ClientConn,
@@ -224,7 +275,7 @@ async fn refuse(
 ) -> Outcome {
     let Refusal { status, message, retry_after, .. } = refusal;
     let response = head::refusal_with(*status, message, *retry_after, fields, SystemTime::now());
-    let result = Box::pin(client.write(response.as_bytes(), config.server.write_timeout)).await;
+    let result = Box::pin(client.write(&response, config.server.write_timeout)).await;
     shared.metrics.sent(usize::try_from(client.sent()).unwrap_or_default(), 0);
     result.map_or_else(relay::outcome, |()| outcome)
 }

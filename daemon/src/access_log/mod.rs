@@ -2,6 +2,7 @@
 //!
 //! A thread of its own writes them. Streams never wait for it: when it cannot keep up, lines are dropped and counted.
 
+mod asked;
 mod line;
 mod time;
 mod writer;
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::backend::Usage;
 use crate::config;
 use crate::outcome::Outcome;
+pub use asked::Asked;
 use writer::{Message, Writer};
 
 /// Lines that may wait for the writer.
@@ -29,8 +31,10 @@ const WAITING: usize = 4096;
 pub struct Finished {
     /// When the handoff had arrived.
     pub time: SystemTime,
-    /// The client's address; none if its connection has none.
+    /// The client's address: behind trusted proxies if Apache tells it, else that of its connection, if that has one.
     pub client: Option<IpAddr>,
+    /// Its request, if Apache tells of it.
+    pub asked: Option<Asked>,
     /// From the handoff data, as is `user_id`.
     pub request_id: Option<String>,
     /// The application's user.
@@ -93,6 +97,12 @@ impl AccessLog {
         Ok(Self { writer: writer.map(start), lost: AtomicU64::new(0) })
     }
 
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// Writes a line, soon.
     pub fn log(&self, finished: impl FnOnce() -> Finished) {
         if let Some(writer) = &self.writer {
@@ -138,6 +148,7 @@ mod tests {
         Finished {
             time: SystemTime::UNIX_EPOCH,
             client: None,
+            asked: None,
             request_id: Some(request_id.to_owned()),
             user_id: None,
             status: 200,

@@ -113,6 +113,9 @@ fn put_together(
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     fields.extend(question.fields.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
+    for (name, value) in &request.passed_on {
+        fields.insert(name, value.clone());
+    }
     for (name, value) in profile.headers.iter() {
         fields.insert(name, value.clone());
     }

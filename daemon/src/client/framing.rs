@@ -1,6 +1,6 @@
 //! How the end of a body is told (RFC 9112), and the memory in which writes are put together. No IO.
 
-use std::fmt::Write;
+use std::io::Write;
 
 /// Longest line before a chunk that is written here: eight hexadecimal digits, CR, LF.
 const CHUNK_LINE: usize = 10;
@@ -76,7 +76,7 @@ impl Frame {
 
     /// All that is to be written: `head`, the piece framed, and after the `last` piece what ends the body. An empty
     /// piece is nothing: an empty chunk would be the last one.
-    pub fn close(&mut self, framing: Framing, head: &str, last: bool) -> &[u8] {
+    pub fn close(&mut self, framing: Framing, head: &[u8], last: bool) -> &[u8] {
         let mut start = CHUNK_LINE;
         if framing == Framing::Chunked && !self.is_empty() {
             start = self.write_chunk_line();
@@ -87,7 +87,7 @@ impl Frame {
         }
         if !head.is_empty() {
             // Once a stream.
-            self.bytes.splice(..start, head.bytes());
+            self.bytes.splice(..start, head.iter().copied());
             start = 0;
         }
         &self.bytes[start..]
@@ -108,7 +108,7 @@ impl Frame {
 }
 
 /// Appends a field to a head.
-pub(super) fn field(head: &mut String, name: &str, value: impl std::fmt::Display) {
+pub(super) fn field(head: &mut Vec<u8>, name: &str, value: impl std::fmt::Display) {
     let _ = write!(head, "{name}: {value}\r\n");
 }
 
@@ -120,7 +120,7 @@ mod tests {
 
     fn closed(frame: &mut Frame, piece: &[u8], framing: Framing, head: &str, last: bool) -> Vec<u8> {
         frame.begin().extend_from_slice(piece);
-        frame.close(framing, head, last).to_vec()
+        frame.close(framing, head.as_bytes(), last).to_vec()
     }
 
     #[test]

@@ -258,7 +258,7 @@ async fn refuse(client: &mut ClientConn, outcome: Outcome, deadline: Duration) -
     let Some((status, message)) = outcome.refusal() else { return outcome };
     let retry_after = (status == 503).then_some(Duration::from_secs(1));
     let response = head::refusal(status, message, retry_after, SystemTime::now());
-    client.write(response.as_bytes(), deadline).await.map_or_else(failed, |()| outcome)
+    client.write(&response, deadline).await.map_or_else(failed, |()| outcome)
 }
 
 /// `exit status: 1`, `signal: 15 (SIGTERM)`.

@@ -3,8 +3,11 @@
 mod error;
 mod members;
 mod messages;
+mod passed_on;
 mod response_headers;
 
+use handoff_protocol::v2::Envelope;
+use http::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
 pub use error::BadRequest;
@@ -45,6 +48,8 @@ pub struct Request {
     pub protocol: Option<String>,
     /// `response_headers`, an object: fields for the head of the response.
     pub response_headers: ResponseHeaders,
+    /// Fields of the client's request that a backend gets as well. Only protocol 2 tells them.
+    pub passed_on: Vec<(HeaderName, HeaderValue)>,
     /// `test_pattern`, a string: how a backend for tests shall misbehave.
     pub test_pattern: Option<String>,
     /// Every other member, as it was written: a backend may pass it on.
@@ -52,6 +57,19 @@ pub struct Request {
 }
 
 impl Request {
+    /// Understands the handoff data, and what the module tells beside it. That wins: it cannot be mistaken.
+    ///
+    /// # Errors
+    /// [`BadRequest`]
+    pub fn of(data: &[u8], envelope: Option<&Envelope>) -> Result<Self, BadRequest> {
+        let mut request = Self::parse(data)?;
+        if let Some(envelope) = envelope {
+            request.protocol = envelope.protocol.as_str().map(str::to_owned);
+            request.passed_on = passed_on::passed_on(envelope);
+        }
+        Ok(request)
+    }
+
     /// Parses handoff data. No data at all is a request without any field.
     ///
     /// # Errors
@@ -80,6 +98,7 @@ impl Request {
                 .map(ResponseHeaders::new)
                 .transpose()?
                 .unwrap_or_default(),
+            passed_on: Vec::new(),
             test_pattern: members.string("test_pattern")?,
             others: members.rest(),
         })

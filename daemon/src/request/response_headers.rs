@@ -1,8 +1,11 @@
-//! Fields for the head of the response: the field `response_headers`.
+//! Fields for the head of the response: the field `response_headers` of the handoff data, and with protocol 2 those that
+//! the application has set itself.
 //!
 //! Their values often come from users, by way of an application that did not look. Whatever could end a field, begin
-//! another one, or change where the body ends, is refused.
+//! another one, or change where the body ends, is refused in handoff data, and left out of the application's own fields,
+//! which were meant for another body.
 
+use handoff_protocol::v2::envelope;
 use serde_json::value::RawValue;
 
 use super::BadRequest;
@@ -29,13 +32,18 @@ const PROTECTED: [&str; 17] = [
     "x-socket-handoff",
 ];
 
+/// What an application says of its own body, which nobody gets.
+const OF_ANOTHER_BODY: [&str; 4] = ["accept-ranges", "content-md5", "etag", "last-modified"];
+
 /// Checked fields, as they stand in the head. Most requests have none, and then nothing is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseHeaders {
-    /// Whole lines, each with its line end.
-    lines: String,
+    /// Whole lines, each with its line end. Octets: what is no UTF-8 passes as it is.
+    lines: Vec<u8>,
     /// Replaces the daemon's own.
-    cache_control: Option<String>,
+    cache_control: Option<Vec<u8>>,
+    /// Gives way to the daemon's own.
+    retry_after: Option<Vec<u8>>,
 }
 
 impl ResponseHeaders {
@@ -57,37 +65,82 @@ impl ResponseHeaders {
                 return Err(BadRequest::wrong(field, "there twice", "an array of values"));
             }
             for value in values(&field, value)? {
-                headers.add(&name, &lower, value);
+                headers.add(&name, &lower, value.as_bytes());
             }
             names.push(lower);
         }
         Ok(headers)
     }
 
-    fn add(&mut self, name: &str, lower: &str, value: String) {
-        if lower == "cache-control" {
-            let directives = self.cache_control.get_or_insert_default();
-            if !directives.is_empty() {
-                directives.push_str(", ");
+    /// Puts the application's own fields in front, those that have the name of one of these excepted. `request_id`: the
+    /// daemon writes an `X-Request-Id`.
+    #[must_use]
+    pub fn with_application(self, fields: &envelope::Fields, request_id: bool) -> Self {
+        let mut all = Self::default();
+        for (name, value) in fields {
+            let Some((name, value)) = name.as_str().zip(Some(value.as_bytes())) else { continue };
+            let lower = name.to_ascii_lowercase();
+            let ours = match lower.as_str() {
+                "x-request-id" => request_id,
+                name => PROTECTED.contains(&name) || OF_ANOTHER_BODY.contains(&name),
+            };
+            if is_token(name) && !ours && is_value(value) && !self.has(&lower) {
+                all.add(name, &lower, value);
             }
-            directives.push_str(&value);
-        } else {
-            for part in [name, ": ", &value, "\r\n"] {
-                self.lines.push_str(part);
+        }
+        all.lines.extend_from_slice(&self.lines);
+        Self {
+            lines: all.lines,
+            cache_control: self.cache_control.or(all.cache_control),
+            retry_after: self.retry_after.or(all.retry_after),
+        }
+    }
+
+    fn add(&mut self, name: &str, lower: &str, value: &[u8]) {
+        match lower {
+            "cache-control" => {
+                let directives = self.cache_control.get_or_insert_default();
+                if !directives.is_empty() {
+                    directives.extend_from_slice(b", ");
+                }
+                directives.extend_from_slice(value);
+            }
+            "retry-after" => self.retry_after = Some(value.to_vec()),
+            _ => {
+                for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                    self.lines.extend_from_slice(part);
+                }
             }
         }
     }
 
-    /// The fields but `Cache-Control`: whole lines.
+    fn has(&self, lower: &str) -> bool {
+        match lower {
+            "cache-control" => self.cache_control.is_some(),
+            "retry-after" => self.retry_after.is_some(),
+            _ => self.lines.split(|byte| *byte == b'\n').any(|line| {
+                let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+                name.eq_ignore_ascii_case(lower.as_bytes())
+            }),
+        }
+    }
+
+    /// The fields but those that have a place of their own: whole lines.
     #[must_use]
-    pub fn lines(&self) -> &str {
+    pub fn lines(&self) -> &[u8] {
         &self.lines
     }
 
     /// The value of `Cache-Control`, if one was given.
     #[must_use]
-    pub fn cache_control(&self) -> Option<&str> {
+    pub fn cache_control(&self) -> Option<&[u8]> {
         self.cache_control.as_deref()
+    }
+
+    /// The value of `Retry-After`, if one was given.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<&[u8]> {
+        self.retry_after.as_deref()
     }
 }
 
@@ -109,6 +162,11 @@ fn values(field: &str, raw: &RawValue) -> Result<Vec<String>, BadRequest> {
     values.into_iter().map(checked).collect()
 }
 
+/// RFC 9110, section 5.5: octets without control characters, the tab excepted.
+pub(super) fn is_value(value: &[u8]) -> bool {
+    !value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
+}
+
 /// RFC 9110, section 5.6.2.
 fn is_token(name: &str) -> bool {
     let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -128,14 +186,14 @@ mod tests {
     fn fields_become_lines() {
         let headers = check(r#"{"X-Model":"größer","Set-Cookie":["a=1","b=2"],"X-Empty":""}"#).unwrap();
         let expected = "X-Model: größer\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Empty: \r\n";
-        assert_eq!(headers.lines(), expected);
+        assert_eq!(headers.lines(), expected.as_bytes());
         assert_eq!(headers.cache_control(), None);
     }
 
     #[test]
     fn cache_control_may_be_replaced_and_nothing_else() {
         let headers = check(r#"{"cache-control":"no-store"}"#).unwrap();
-        assert_eq!((headers.cache_control(), headers.lines()), (Some("no-store"), ""));
+        assert_eq!((headers.cache_control(), headers.lines()), (Some(&b"no-store"[..]), &b""[..]));
         for name in PROTECTED.into_iter().chain(["Content-Length", "TRANSFER-ENCODING", "Connection"]) {
             let message = check(&format!("{{\"{name}\":\"x\"}}")).unwrap_err();
             assert!(message.contains("is set by the daemon itself"), "{name}: {message}");
@@ -180,6 +238,52 @@ mod tests {
         assert!(check(r#"{"X-A":"1","X-A":"2"}"#).unwrap_err().contains("is there twice"));
         let both = check(r#"{"Cache-Control":"public","CACHE-CONTROL":"private"}"#);
         assert!(both.unwrap_err().contains("is there twice"));
+    }
+
+    fn with_application(own: &str, fields: &[(&str, &[u8])]) -> ResponseHeaders {
+        let fields = fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        check(own).unwrap().with_application(&fields, false)
+    }
+
+    #[test]
+    fn the_applications_own_fields_come_first_as_often_as_they_are_there() {
+        let fields: [(&str, &[u8]); 4] =
+            [("Set-Cookie", b"a=1"), ("X-Name", b"J\xfcrgen\tX"), ("set-cookie", b"b=2"), ("X-Empty", b"")];
+        let headers = with_application(r#"{"X-B":"2"}"#, &fields);
+        let expected =
+            b"Set-Cookie: a=1\r\nX-Name: J\xfcrgen\tX\r\nset-cookie: b=2\r\nX-Empty: \r\nX-B: 2\r\n";
+        assert_eq!(headers.lines(), expected);
+    }
+
+    #[test]
+    fn handoff_data_replaces_the_applications_own_fields() {
+        let fields: [(&str, &[u8]); 4] =
+            [("Set-Cookie", b"a=1"), ("Cache-Control", b"public"), ("RETRY-AFTER", b"7"), ("X-Kept", b"1")];
+        let own = r#"{"set-cookie":["b=2","c=3"],"cache-control":"private"}"#;
+        let headers = with_application(own, &fields);
+        assert_eq!(headers.lines(), b"X-Kept: 1\r\nset-cookie: b=2\r\nset-cookie: c=3\r\n");
+        assert_eq!(headers.cache_control(), Some(&b"private"[..]));
+        assert_eq!(headers.retry_after(), Some(&b"7"[..]));
+        let both = with_application("{}", &[("Cache-Control", b"no-store"), ("cache-control", b"private")]);
+        assert_eq!(both.cache_control(), Some(&b"no-store, private"[..]));
+    }
+
+    #[test]
+    fn what_belongs_to_another_body_or_could_change_ours_is_left_out() {
+        for name in PROTECTED.into_iter().chain(OF_ANOTHER_BODY).filter(|name| *name != "x-request-id") {
+            assert_eq!(with_application("{}", &[(name, b"x")]).lines(), b"", "{name}");
+        }
+        for (name, value) in [("X-A", &b"a\r\nX-Evil: 1"[..]), ("X A", b"1"), ("", b"1"), ("X-A", b"\0")] {
+            assert_eq!(with_application("{}", &[(name, value)]).lines(), b"", "{name}");
+        }
+    }
+
+    #[test]
+    fn the_applications_request_id_passes_unless_there_is_one_already() {
+        let fields = vec![("X-Request-Id".into(), "a".into())];
+        let none = ResponseHeaders::default();
+        assert_eq!(none.clone().with_application(&fields, false).lines(), b"X-Request-Id: a\r\n");
+        assert_eq!(none.with_application(&fields, true).lines(), b"");
     }
 
     #[test]
