@@ -207,3 +207,25 @@ fn a_kept_connection_cannot_go_back_to_protocol_1() {
     scm::send(&module.socket, b"{}", connection.as_fd(), scm::Wait::Yes).unwrap();
     assert_eq!(module.answer(), None, "closed");
 }
+
+#[test]
+fn a_successor_at_the_same_path_gets_what_comes_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shared.sock");
+    let start = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_streaming-daemon"));
+        command.args(["--delay", "0"]).env("DAEMON_SOCKET_PATH", "unused");
+        Process::spawn(command)
+    };
+    // Each has its own path; what both share is a link, as an operator's switch from one to the other.
+    let (first, second) = (start(), start());
+    std::os::unix::fs::symlink(&first.path, &path).unwrap();
+    let module = Module::connect(&path);
+    assert!(module.ask(&envelope(), b"{}").is_done());
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&second.path, &path).unwrap();
+    first.signal(rustix::process::Signal::TERM);
+    assert_eq!(module.answer(), None, "its kept connection ends");
+    assert!(first.ended().success());
+    assert!(Module::connect(&path).ask(&envelope(), b"{}").is_done());
+}

@@ -3,6 +3,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+
+mod access_log;
+mod application;
+mod backends;
 mod connections;
+mod credentials;
+mod figures;
 mod module;
 mod owners;
