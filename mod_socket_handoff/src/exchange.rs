@@ -235,7 +235,8 @@ where
             Some(deadline) => match self.wait_until(deadline) {
                 Ok(0) => Saw::Nothing,
                 Ok(_) => self.receive_now(),
-                Err(_) => Saw::Again,
+                Err(Errno::INTR) => Saw::Again,
+                Err(_) => Saw::Nothing,
             },
         };
         let path = self.path();
@@ -283,6 +284,7 @@ where
             Ok(((bytes, _), _)) => Answer::decode(bytes),
             Err(Errno::AGAIN) => return Saw::Nothing,
             Err(Errno::CONNRESET | Errno::INTR) => return Saw::Again,
+            // What is left says that this is no connection (recv(2)): nothing can come.
             Err(_) => return Saw::Closed,
         };
         let Ok(answer) = answer else { return Saw::NotAnAnswer };

@@ -7,12 +7,14 @@ use e2e::{
     Answer, Apache, Builder, Client, Mpm, Offers, PATIENCE, Receiver, SocketType, on_each_mpm, wait_until,
 };
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 
 on_each_mpm! {
     a_declared_daemon_is_offered_the_client_on_a_connection_that_is_kept,
     a_daemon_that_restarts_under_its_connections_loses_nobody,
     a_daemon_that_dies_with_a_message_unread_loses_nobody,
     a_daemon_that_hangs_is_replaced_by_its_fallback_and_finds_the_client_gone,
+    a_signal_does_not_end_the_wait_for_an_answer,
     whoever_is_not_taken_gets_a_complete_answer,
     a_daemon_of_another_user_gets_nobody,
     the_directory_of_a_declared_daemon_may_have_another_name,
@@ -120,6 +122,25 @@ fn a_daemon_that_hangs_is_replaced_by_its_fallback_and_finds_the_client_gone(mpm
         PATIENCE,
     );
     assert!(apache.error_log().contains("f.sock\" with 0 bytes"), "{}", apache.error_log());
+}
+
+fn a_signal_does_not_end_the_wait_for_an_answer(mpm: Mpm) {
+    let apache = php(mpm).workers(1).daemon("d.sock", PATIENT).start();
+    let daemon = Offers::bind(apache.socket_path("d.sock"));
+    let mut client = ask(&apache, &target(&apache, "d.sock"));
+    let offered = daemon.receive();
+    for _ in 0..3 {
+        for child in apache.children() {
+            let pid = Pid::from_raw(child).unwrap();
+            // A recv with a timeout fails with EINTR when its process goes on (signal(7)).
+            for signal in [Signal::STOP, Signal::CONT] {
+                kill_process(pid, signal).unwrap();
+            }
+        }
+    }
+    offered.accept().unwrap().respond("data: hi\n\n");
+    assert_eq!(client.read_response().text(), "data: hi\n\n");
+    assert_noted(&apache, "/go.php", "handed-off");
 }
 
 fn whoever_is_not_taken_gets_a_complete_answer(mpm: Mpm) {
