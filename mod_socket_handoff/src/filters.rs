@@ -167,7 +167,10 @@ fn collect_data<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, state: &RequestS
         Err(error) => {
             drop(body);
             let refusal = match error {
-                CollectError::TooLong => Refusal::DataOverLimit(limit),
+                CollectError::TooLong => {
+                    brigade.read_away();
+                    Refusal::DataOverLimit(limit)
+                }
                 CollectError::Unreadable(status) => Refusal::DataBroken(status),
             };
             conclude(call, brigade, Err(refusal))

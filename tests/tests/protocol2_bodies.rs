@@ -105,6 +105,8 @@ fn assert_lengths(apache: &Apache, target: &str) {
         let sentence = "longer than SocketHandoffMaxDataSize 100000";
         refused(apache, &format!("{target}{bytes}"), "", 413, sentence);
     }
+    // A program that nobody reads from would hold its worker for as long as Timeout says.
+    apache.wait_until_idle(PATIENCE / 4);
     // Whatever became of it, the next one is whole.
     assert!(hand_off(apache, &format!("{target}50000"), "") == expected(50_000));
 }

@@ -143,6 +143,28 @@ impl Brigade<'_> {
         }
     }
 
+    /// Reads the data away that [`collect_into`](Self::collect_into) has left. A CGI program waits for its reader, and
+    /// mod_cgi for the program. One that does not come to an end has to wait.
+    pub(crate) fn read_away(self) {
+        /// More than any program may send as data.
+        const MOST: usize = 1 << 30;
+        let mut length = 0;
+        // SAFETY: the buckets are those of this brigade, as above.
+        unsafe {
+            let sentinel = sys::shim_brigade_sentinel(self.as_ptr());
+            let mut bucket = sys::shim_brigade_first(self.as_ptr());
+            while bucket != sentinel && sys::shim_bucket_is_eos(bucket) == 0 && length <= MOST {
+                let (mut data, mut more) = (std::ptr::null(), 0);
+                if sys::shim_bucket_read(bucket, &mut data, &mut more) != 0 {
+                    return;
+                }
+                length += more;
+                sys::shim_bucket_delete(bucket);
+                bucket = sys::shim_brigade_first(self.as_ptr());
+            }
+        }
+    }
+
     /// Drops every bucket.
     pub(crate) fn clear(self) {
         // SAFETY: the brigade is valid.
