@@ -1,4 +1,4 @@
-//! What is compared: one handler, three ways.
+//! What is compared: one handler, four ways.
 
 use std::fmt;
 use std::path::Path;
@@ -8,24 +8,32 @@ use e2e::{Apache, Builder, Mpm};
 /// A request to measure, on a server with or without the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
-    /// A short 200 of an Apache without the module: what the other two are compared with.
+    /// A short 200 of an Apache without the module: what the others are compared with.
     Plain,
     /// The same with the module loaded, which finds nothing to do.
     Untouched,
-    /// A response with the headers of a handoff.
+    /// A response with the headers of a handoff, by protocol 1.
     Handoff,
+    /// The same by protocol 2: the daemon has accepted it when Apache lets go of the client.
+    Acknowledged,
 }
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Untouched, Self::Handoff];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Untouched, Self::Handoff, Self::Acknowledged];
+
+    /// Whether a daemon gets the client.
+    #[must_use]
+    pub fn hands_off(self) -> bool {
+        matches!(self, Self::Handoff | Self::Acknowledged)
+    }
 
     /// The request's target.
     #[must_use]
     pub fn target(self) -> &'static str {
         match self {
             Self::Plain | Self::Untouched => "/plain",
-            Self::Handoff => "/handoff",
+            Self::Handoff | Self::Acknowledged => "/handoff",
         }
     }
 
@@ -36,6 +44,7 @@ impl Case {
             Self::Plain => "plain",
             Self::Untouched => "untouched",
             Self::Handoff => "handoff",
+            Self::Acknowledged => "acknowledged",
         }
     }
 
@@ -49,6 +58,7 @@ impl Case {
                 builder.without_socket_handoff().config("<Location \"/server-status\">\n</Location>")
             }
             Self::Untouched | Self::Handoff => builder,
+            Self::Acknowledged => builder.daemon("daemon.sock", "protocol=2 ack_timeout_ms=20000"),
         };
         let socket = builder.socket_path("daemon.sock");
         builder.config(&format!(
@@ -68,7 +78,8 @@ impl fmt::Display for Case {
         f.write_str(match self {
             Self::Plain => "plain 200, no module",
             Self::Untouched => "plain 200, module loaded",
-            Self::Handoff => "handoff",
+            Self::Handoff => "handoff, protocol 1",
+            Self::Acknowledged => "handoff, protocol 2, acknowledged",
         })
     }
 }

@@ -47,7 +47,7 @@ fn total(case: Case, handler: &Path, requests: u32, profile: &Path) -> Result<u6
             format!("--callgrind-out-file={}", written.display()),
         ])
         .start();
-    let _daemon = (case == Case::Handoff).then(|| Daemon::start(apache.socket_path("daemon.sock")));
+    let _daemon = case.hands_off().then(|| Daemon::start(apache.socket_path("daemon.sock")));
     for _ in 0..requests {
         fetch(apache.addr(), case.target())?;
     }

@@ -41,32 +41,35 @@ pub struct Rate {
 ///
 /// # Errors
 /// When a request fails.
-pub fn measure(handler: &Path) -> Result<[Rate; 3]> {
+pub fn measure(handler: &Path) -> Result<[Rate; Case::ALL.len()]> {
     let servers = Case::ALL.map(|case| (case, case.apache(Mpm::Event, handler).workers(WORKERS).start()));
-    let [_, _, (_, apache)] = &servers;
-    let daemon = Daemon::start(apache.socket_path("daemon.sock"));
+    let daemons = servers.each_ref().map(|(case, apache)| {
+        let daemon = || Daemon::start(apache.socket_path("daemon.sock"));
+        case.hands_off().then(daemon)
+    });
 
-    let mut rounds = [const { Vec::new() }; 3];
+    let mut rounds = [const { Vec::new() }; Case::ALL.len()];
     for (case, apache) in &servers {
         load(apache.addr(), *case, WARM_UP)?;
     }
     for _ in 0..ROUNDS {
-        for ((case, apache), rates) in servers.iter().zip(&mut rounds) {
-            rates.push(round(apache, *case, &daemon)?);
+        for (((case, apache), daemon), rates) in servers.iter().zip(&daemons).zip(&mut rounds) {
+            rates.push(round(apache, *case, daemon.as_ref())?);
         }
     }
     Ok(rounds.map(|rates| median(&rates)))
 }
 
-fn round(apache: &Apache, case: Case, daemon: &Daemon) -> Result<Rate> {
-    let handoffs = daemon.count();
+fn round(apache: &Apache, case: Case, daemon: Option<&Daemon>) -> Result<Rate> {
+    let count = || daemon.map_or(0, Daemon::count);
+    let handoffs = count();
     let ticks = apache.cpu_ticks_of_children();
     let start = Instant::now();
     let mut latencies = load(apache.addr(), case, ROUND)?;
     let seconds = start.elapsed().as_secs_f64();
     let ticks = apache.cpu_ticks_of_children() - ticks;
-    let handoffs = daemon.count() - handoffs;
-    let expected = if case == Case::Handoff { latencies.len() } else { 0 };
+    let handoffs = count() - handoffs;
+    let expected = if case.hands_off() { latencies.len() } else { 0 };
     // The daemon counts after it has answered.
     ensure!(handoffs.abs_diff(expected) <= 1, "{handoffs} handoffs for {expected} requests");
 

@@ -38,7 +38,7 @@ impl Syscalls {
 /// When httpd or strace fails.
 pub fn per_request(case: Case, handler: &Path, directory: &Path) -> Result<Syscalls> {
     let apache = case.apache(Mpm::Prefork, handler).workers(1).start();
-    let _daemon = (case == Case::Handoff).then(|| Daemon::start(apache.socket_path("daemon.sock")));
+    let _daemon = case.hands_off().then(|| Daemon::start(apache.socket_path("daemon.sock")));
     for _ in 0..BEFORE {
         fetch(apache.addr(), case.target())?;
     }

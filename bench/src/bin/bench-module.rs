@@ -15,13 +15,13 @@ fn main() -> Result<()> {
     let handler = handler::compile(&directory)?;
 
     eprintln!("counting instructions with callgrind …");
-    let mut counts = [0.0; 3];
+    let mut counts = [0.0; Case::ALL.len()];
     for (case, count) in Case::ALL.into_iter().zip(&mut counts) {
         *count = instructions::per_request(case, &handler, &directory)?;
     }
 
     eprintln!("counting system calls with strace …");
-    let mut calls = <[syscalls::Syscalls; 3]>::default();
+    let mut calls = <[syscalls::Syscalls; Case::ALL.len()]>::default();
     for (case, calls) in Case::ALL.into_iter().zip(&mut calls) {
         *calls = syscalls::per_request(case, &handler, &directory)?;
     }
