@@ -5,7 +5,9 @@
 //! 1. [`filters`] sees the response before any content filter, takes the handoff headers off it ([`headers`]);
 //! 2. [`plan`] decides from plain facts: pass through, refuse, or hand off;
 //! 3. [`execute`] carries a handoff out: [`socket_path`], [`connect`], [`drain`], send, swap in the [`dead_socket`];
-//! 4. whatever fails before the message is sent becomes a [`refusal`], a real HTTP response.
+//!    daemons of protocol 2 are told more ([`envelope`]) on connections that are kept ([`pool`]), and answer
+//!    ([`exchange`]);
+//! 4. whatever fails before the client is the daemon's becomes a [`refusal`], a real HTTP response.
 //!
 //! All contact with httpd's C structures is in [`httpd`], the one room with unsafe code.
 #![deny(unsafe_code)]

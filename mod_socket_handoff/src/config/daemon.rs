@@ -105,6 +105,18 @@ impl Daemon {
         Self { endpoints: self.endpoints.iter().map(endpoint).collect(), user: self.user.clone(), ..*self }
     }
 
+    /// Refuses a fallback that does not answer. (One that only a virtual host declares so is found when it is needed.)
+    fn can_stand_in_for(&self, daemon: &Self) -> Result<(), String> {
+        let is_fallback = daemon.fallbacks().iter().any(|fallback| fallback.path == self.path());
+        if is_fallback && self.protocol == Protocol::One {
+            let path = self.path().display();
+            return Err(format!(
+                "names the fallback '{path}', which must be declared with protocol=2 as well"
+            ));
+        }
+        Ok(())
+    }
+
     /// Where the daemon's socket is, as the operator wrote it.
     pub(crate) fn path(&self) -> &Path {
         &self.endpoint().path
@@ -144,6 +156,10 @@ impl Daemons {
     pub(super) fn declare(&mut self, daemon: Daemon) -> Result<(), String> {
         if self.0.iter().any(|known| known.path() == daemon.path()) {
             return Err(format!("is there twice for '{}' in the same server", daemon.path().display()));
+        }
+        for known in &self.0 {
+            known.can_stand_in_for(&daemon)?;
+            daemon.can_stand_in_for(known)?;
         }
         self.0.push(Arc::new(daemon));
         Ok(())
@@ -327,6 +343,16 @@ mod tests {
         let mut daemons = declared(&["/run/a.sock", "/run/b.sock"]);
         let error = daemons.declare(parse("/run//a.sock protocol=2").unwrap()).unwrap_err();
         assert!(error.contains("is there twice for '/run/a.sock'"), "{error}");
+    }
+
+    #[test]
+    fn a_fallback_that_is_declared_speaks_protocol_2() {
+        let (with_fallback, fallback) = ("/run/a.sock protocol=2 fallback=/run/b.sock", "/run/b.sock");
+        for [first, second] in [[with_fallback, fallback], [fallback, with_fallback]] {
+            let error = declared(&[first]).declare(parse(second).unwrap()).unwrap_err();
+            assert!(error.contains("names the fallback '/run/b.sock', which must be"), "{error}");
+        }
+        declared(&[with_fallback, "/run/b.sock protocol=2"]);
     }
 
     #[test]
