@@ -5,7 +5,7 @@
 
 declare(strict_types=1);
 
-// php-fpm and CGI: Apache answers 500 when one header line is longer. mod_php has no such limit.
+// php-fpm and CGI: Apache answers 500 when one header line is longer.
 const LONGEST_HEADER_LINE = 8170;
 
 function fail(int $status, string $message): never
@@ -42,12 +42,14 @@ try {
     fail(400, 'The prompt is not valid UTF-8.');
 }
 
-$header = 'X-Handoff-Data: ' . $data;
-if (strlen($header) > LONGEST_HEADER_LINE) {
-    $excess = strlen($header) - LONGEST_HEADER_LINE;
-    fail(413, "The prompt is too long: it must be $excess bytes shorter.");
-}
-
-// 4. Hand off. The daemon answers, over the client's own connection, as soon as this script has ended.
+// 4. Hand off. The daemon answers, over the client's own connection, as soon as this script has ended. Cookies and other
+// headers that were set above are on its answer.
 header('X-Socket-Handoff: ' . ($_SERVER['HANDOFF_SOCKET'] ?? '/var/run/streaming-daemon.sock'));
-header($header);
+$header = 'X-Handoff-Data: ' . $data;
+if (strlen($header) <= LONGEST_HEADER_LINE) {
+    header($header);
+} else {
+    // Any length, for a daemon that Apache's configuration declares with protocol=2. The client does not see it.
+    header('X-Handoff-Data-From: body');
+    echo $data;
+}

@@ -38,7 +38,7 @@ pub enum MemoryError {
 /// Those of memfd_create(2) and write(2).
 pub fn sealed(parts: &[&[u8]]) -> Result<OwnedFd, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut file = File::from(rustix::fs::memfd_create("handoff", flags)?);
+    let mut file = File::from(rustix::fs::memfd_create("handoff-data", flags)?);
     let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut left = slices.as_mut_slice();
     // Without what is empty already, which would look like a write that wrote nothing.

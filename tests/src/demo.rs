@@ -32,7 +32,11 @@ impl Demo {
         }
         let apache = builder
             .php_fpm(4)
-            .vhost(&format!("SetEnv HANDOFF_SOCKET \"${{RUN}}/{SOCKET}\"\nRedirectMatch \"^/$\" \"/chat/\""))
+            .vhost(&format!(
+                "SocketHandoffDaemon \"${{RUN}}/{SOCKET}\" protocol=2\n\
+                 SetEnv HANDOFF_SOCKET \"${{RUN}}/{SOCKET}\"\n\
+                 RedirectMatch \"^/$\" \"/chat/\""
+            ))
             .try_start()?;
         let daemon = Daemon::start(apache.socket_path(SOCKET), ["--backend", "mock"]);
         Ok(Self { daemon, apache })

@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use e2e::{Apache, Daemon, Mpm, PATIENCE, Received, Receiver, Report, browse, uri_component};
+use e2e::{Apache, Builder, Daemon, Mpm, PATIENCE, Received, Receiver, Report, browse, uri_component};
 
 const EXAMPLES: [&str; 8] = [
     "chat/index.html",
@@ -92,10 +92,16 @@ fn an_error_of_the_daemon_is_shown() {
 
 #[test]
 fn an_error_of_the_application_is_shown() {
-    let site = site();
-    let report = ask(&site, "post", &"x".repeat(10_000), "");
+    let refuses = r#"<?php http_response_code(403); exit('{"error":"This prompt is not allowed."}');"#;
+    let site = builder().file("php/chat.php", refuses).start();
+    let report = ask(&site, "post", "hello", "");
     assert_eq!((report.line("state"), report.line("text")), ("error", ""));
-    assert!(report.line("status").starts_with("The prompt is too long"), "{report:?}");
+    assert_eq!(report.line("status"), "This prompt is not allowed.");
+}
+
+#[test]
+fn an_error_of_apache_is_shown() {
+    let site = site();
     // Nobody listens on the daemon's socket: Apache's own error page.
     let report = ask(&site, "post", "hello", "");
     assert_eq!(report.line("state"), "error");
@@ -130,12 +136,16 @@ fn the_event_parser_follows_the_standard() {
 
 /// Apache with the examples at /chat/ and /php/, as in the demo, and no daemon yet.
 fn site() -> Apache {
+    builder().start()
+}
+
+fn builder() -> Builder {
     let mut builder = Apache::builder(Mpm::Event).php_fpm(2);
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     for name in EXAMPLES {
         builder = builder.file(name, std::fs::read(examples.join(name)).unwrap());
     }
-    builder.config("SetEnv HANDOFF_SOCKET ${RUN}/daemon.sock").start()
+    builder.config("SetEnv HANDOFF_SOCKET ${RUN}/daemon.sock")
 }
 
 /// Sends `prompt` on the chat page, which signs in by itself, and presses the button `then` at the first word, if one is named.

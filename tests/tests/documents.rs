@@ -39,6 +39,9 @@ struct Told {
     range: String,
 }
 
+/// The default of a directive that has none.
+const NO_DEFAULT: &str = "none";
+
 /// "1 to 60000" in `text`.
 fn range(text: &str) -> String {
     let words: Vec<&str> =
@@ -61,7 +64,10 @@ fn directives() -> BTreeMap<String, Told> {
     let told = table.split("    Directive {\n").skip(1).map(|directive| {
         let usage = between(directive, "usage: c\"", "\"");
         let told = Told {
-            default: between(usage, "(default ", ")").to_owned(),
+            default: match usage.contains("(default ") {
+                true => between(usage, "(default ", ")").to_owned(),
+                false => NO_DEFAULT.to_owned(),
+            },
             in_directories: directive.contains("Set::Directory("),
             range: range(usage),
         };
@@ -91,7 +97,10 @@ fn the_shipped_configuration_sets_each_directive_to_its_default() {
     let set = lines.filter(|(name, _)| name.starts_with("SocketHandoff"));
     let set: BTreeMap<&str, &str> = set.collect();
     let directives = directives();
-    let defaults = directives.iter().map(|(name, told)| (name.as_str(), told.default.as_str()));
+    let defaults = directives.iter().map(|(name, told)| match told.default.as_str() {
+        NO_DEFAULT => (name.as_str(), "/var/run/streaming-daemon.sock protocol=2"),
+        default => (name.as_str(), default),
+    });
     assert_eq!(set, defaults.collect());
 }
 

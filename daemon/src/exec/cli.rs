@@ -9,6 +9,7 @@ use clap::{Args, Parser};
 
 use super::{Http, Options};
 use crate::cli::{USAGE_ERROR, parse_mode};
+use crate::config::AllowedUsers;
 
 const DEFAULT_SOCKET: &str = "/var/run/streaming-daemon.sock";
 
@@ -25,6 +26,10 @@ pub struct Flags {
     /// File mode of the socket, octal; Apache's user needs write permission
     #[arg(short, long, value_name = "OCTAL", default_value = "0660", value_parser = parse_mode)]
     mode: u32,
+
+    /// Users who may hand off beside root and this one, by name or number, with commas between them
+    #[arg(long, value_name = "USERS", env = "DAEMON_SERVER_ALLOWED_USERS", default_value = "www-data", value_parser = allowed_users)]
+    allowed_users: AllowedUsers,
 
     /// Programs at the same time; further clients wait a moment for a place, then get 503
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
@@ -71,6 +76,7 @@ impl From<Flags> for Options {
             time: (flags.timeout > 0).then(|| Duration::from_secs(flags.timeout.into())),
             http: flags.http.then_some(Http { content_type: flags.content_type }),
             debug: flags.debug,
+            allowed_users: flags.allowed_users,
             ..Self::new(flags.socket, flags.mode, flags.command)
         }
     }
@@ -95,6 +101,11 @@ pub fn by_second_name() -> Option<Result<Options, ExitCode>> {
         let _ = error.print();
         if error.use_stderr() { ExitCode::from(USAGE_ERROR) } else { ExitCode::SUCCESS }
     }))
+}
+
+fn allowed_users(text: &str) -> Result<AllowedUsers, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    Ok(AllowedUsers::of(names))
 }
 
 /// A field's value cannot hold line ends or other control characters (RFC 9110, section 5.5).

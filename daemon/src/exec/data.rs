@@ -1,14 +1,14 @@
 //! The handoff data as the program finds it: in the environment, or in a file that is already open.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use handoff_protocol::memory;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::DupFlags;
 
 /// Data up to this many bytes is in `HANDOFF_DATA`. The kernel takes 128 KiB for one variable (`MAX_ARG_STRLEN`), name
@@ -43,24 +43,11 @@ impl Slot {
             command.env("HANDOFF_DATA", OsStr::from_bytes(data)).env_remove("HANDOFF_DATA_FD");
             return command.spawn();
         }
-        let file = sealed(data)?;
+        let file = memory::sealed(&[data])?;
         command.env_remove("HANDOFF_DATA").env("HANDOFF_DATA_FD", inherited.as_raw_fd().to_string());
         rustix::io::retry_on_intr(|| rustix::io::dup2(&file, &mut inherited))?;
         let child = command.spawn();
         rustix::io::retry_on_intr(|| rustix::io::dup3(&self.null, &mut inherited, DupFlags::CLOEXEC))?;
         child
     }
-}
-
-/// A file in memory that nobody can change, read from its beginning.
-fn sealed(data: &[u8]) -> io::Result<OwnedFd> {
-    let memory = rustix::fs::memfd_create("handoff-data", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = File::from(memory);
-    file.write_all(data)?;
-    file.rewind()?;
-    rustix::fs::fcntl_add_seals(
-        &file,
-        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
-    )?;
-    Ok(file.into())
 }

@@ -6,11 +6,13 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use handoff_protocol::v2::Envelope;
 use rustix::net::sockopt::{self, Timeout};
 use serde_json::Value;
 use tokio::sync::SemaphorePermit;
 
 use super::Http;
+use super::cgi::Variables;
 use super::output::Output;
 use super::presence::Presence;
 use super::program::{Program, Streams};
@@ -38,7 +40,7 @@ enum Outcome {
     Shutdown,
     /// No place became free: 503.
     Busy,
-    /// The handoff data cannot be put into an environment: 400.
+    /// Data or request cannot be put into an environment: 400.
     BadData,
 }
 
@@ -65,9 +67,29 @@ impl Outcome {
             Self::TimeUp => Some((504, "the program that should answer took too long")),
             Self::Shutdown => Some((503, "the server is shutting down; please ask again")),
             Self::Busy => Some((503, "all programs that answer are busy; please ask again in a moment")),
-            Self::BadData => Some((400, "the handoff data holds a NUL byte")),
+            Self::BadData => Some((400, "the handoff data, or a field of the request, holds a NUL byte")),
             Self::Ended | Self::ClientGone | Self::WriteTimeout => None,
         }
+    }
+}
+
+/// What a program is to answer.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    data: &'a [u8],
+    /// The protocol of the request, as far as it is known.
+    protocol: Option<&'a str>,
+    envelope: Option<&'a Envelope>,
+}
+
+impl Task<'_> {
+    fn variables(&self) -> Option<Variables> {
+        self.envelope.map(Variables::new)
+    }
+
+    /// Whether the response has no body (RFC 9110, section 9.3.2).
+    fn is_head(&self) -> bool {
+        self.envelope.is_some_and(|envelope| envelope.method.as_bytes() == b"HEAD")
     }
 }
 
@@ -85,9 +107,15 @@ struct Answered {
 pub(super) async fn serve(handoff: Handoff, _room: Room, shared: Arc<Shared>) {
     let timeouts = Server::default();
     let started = Instant::now();
-    let about = serde_json::from_slice(&handoff.data).unwrap_or(Value::Null);
+    let about: Value = serde_json::from_slice(&handoff.data).unwrap_or(Value::Null);
+    let envelope = handoff.envelope.as_deref();
+    let protocol = match envelope {
+        Some(envelope) => envelope.protocol.as_str(),
+        None => about.get("protocol").and_then(Value::as_str),
+    };
+    let task = Task { data: &handoff.data, protocol, envelope };
     let answered = match Presence::new(handoff.client) {
-        Ok(client) => answer(client, &handoff.data, &about, &shared).await,
+        Ok(client) => answer(client, task, &shared).await,
         Err(error) => return tracing::warn!("a client's connection cannot be watched: {error}"),
     };
     let Answered { client, mut outcome, end, begun } = answered;
@@ -102,6 +130,7 @@ pub(super) async fn serve(handoff: Handoff, _room: Room, shared: Arc<Shared>) {
     tracing::info!(
         pid = end.as_ref().map(|(pid, _)| pid),
         request_id = about.get("request_id").map(tracing::field::display),
+        unique_id = envelope.and_then(|envelope| envelope.id.as_ref()?.as_str()),
         outcome = outcome.reason(),
         status = end.as_ref().map(|(_, status)| describe(status)),
         duration_ms = (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
@@ -110,14 +139,14 @@ pub(super) async fn serve(handoff: Handoff, _room: Room, shared: Arc<Shared>) {
 }
 
 /// Waits for a place, starts the program and sees it to its end.
-async fn answer(client: Presence, data: &[u8], about: &Value, shared: &Shared) -> Answered {
+async fn answer(client: Presence, task: Task<'_>, shared: &Shared) -> Answered {
     let nothing = |client: Presence, outcome| Answered {
         client: ClientConn::adopt(client.into_inner()),
         outcome,
         end: None,
         begun: false,
     };
-    if data.contains(&0) {
+    if task.data.contains(&0) || task.variables().is_some_and(|variables| variables.have_nul()) {
         return nothing(client, Outcome::BadData);
     }
     let _place = match place(&client, shared).await {
@@ -125,9 +154,9 @@ async fn answer(client: Presence, data: &[u8], about: &Value, shared: &Shared) -
         Err(outcome) => return nothing(client, outcome),
     };
     match &shared.options.http {
-        None => with_socket(client, data, shared).await,
+        None => with_socket(client, task, shared).await,
         Some(http) => match ClientConn::adopt(client.into_inner()) {
-            Ok(client) => with_pipe(client, data, about, http, shared).await,
+            Ok(client) => with_pipe(client, task, http, shared).await,
             Err(error) => {
                 Answered { client: Err(error), outcome: Outcome::NotStarted, end: None, begun: false }
             }
@@ -146,8 +175,8 @@ async fn place<'a>(client: &Presence, shared: &'a Shared) -> Result<SemaphorePer
 }
 
 /// The program reads from the client's connection and writes to it.
-async fn with_socket(client: Presence, data: &[u8], shared: &Shared) -> Answered {
-    let started = lend(&client).and_then(|streams| start(streams, data, shared));
+async fn with_socket(client: Presence, task: Task<'_>, shared: &Shared) -> Answered {
+    let started = lend(&client).and_then(|streams| start(streams, task, shared));
     let (outcome, end) = match started {
         Ok(program) => {
             let work = async {
@@ -168,21 +197,19 @@ async fn with_socket(client: Presence, data: &[u8], shared: &Shared) -> Answered
 }
 
 /// The program writes into a pipe, and we write the response.
-async fn with_pipe(
-    mut client: ClientConn,
-    data: &[u8],
-    about: &Value,
-    http: &Http,
-    shared: &Shared,
-) -> Answered {
-    let mut program = match start(Streams::Piped, data, shared) {
+async fn with_pipe(mut client: ClientConn, task: Task<'_>, http: &Http, shared: &Shared) -> Answered {
+    let framing = Framing::for_protocol(task.protocol);
+    let mut output =
+        Output { client: &mut client, framing, http, write_deadline: Server::default().write_timeout };
+    if task.is_head() {
+        let outcome = output.head_alone().await.map_or_else(failed, |()| Outcome::Ended);
+        return Answered { client: Ok(client), outcome, end: None, begun: false };
+    }
+    let mut program = match start(Streams::Piped, task, shared) {
         Ok(program) => program,
         Err(outcome) => return Answered { client: Ok(client), outcome, end: None, begun: false },
     };
-    let framing = Framing::for_protocol(about.get("protocol").and_then(Value::as_str));
     let pipe = program.output();
-    let mut output =
-        Output { client: &mut client, framing, http, write_deadline: Server::default().write_timeout };
     let work = async {
         match pipe {
             Some(pipe) => output.relay(&program, pipe).await.map_or_else(failed, |()| Outcome::Ended),
@@ -230,9 +257,9 @@ fn lend(client: &Presence) -> Result<Streams, Outcome> {
     })
 }
 
-fn start(streams: Streams, data: &[u8], shared: &Shared) -> Result<Program, Outcome> {
+fn start(streams: Streams, task: Task<'_>, shared: &Shared) -> Result<Program, Outcome> {
     let command = &shared.options.command;
-    Program::start(command, streams, data, &shared.slot).map_err(|error| {
+    Program::start(command, streams, task.data, task.variables(), &shared.slot).map_err(|error| {
         tracing::error!("{:?} cannot be started: {error}", command[0]);
         Outcome::NotStarted
     })

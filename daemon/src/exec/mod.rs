@@ -7,10 +7,12 @@
 //! | one client, from the handoff to the log line | `handler` |
 //! | its program: a process group that is always ended and reaped | `program` |
 //! | the handoff data as the program finds it | `data` |
+//! | the request as the program finds it, by protocol 2 | `cgi` |
 //! | whether the client is still there, while its socket is the program's | `presence` |
 //! | `--http`: what the program prints as an HTTP response | `output` |
 //! | standard error, line by line into the log | `stderr` |
 
+mod cgi;
 pub mod cli;
 mod data;
 mod handler;
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use rustix::fs::Access;
 
+use crate::config::AllowedUsers;
 use crate::{logging, shutdown};
 pub use data::Slot;
 pub use server::serve;
@@ -41,6 +44,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// Its file mode.
     pub mode: u32,
+    /// Who may hand off.
+    pub allowed_users: AllowedUsers,
     /// The program and its arguments.
     pub command: Vec<OsString>,
     /// Programs at the same time.
@@ -79,6 +84,7 @@ impl Options {
         Self {
             socket,
             mode,
+            allowed_users: AllowedUsers::default(),
             command,
             max: 100,
             wait_for_place: Duration::from_secs(5),
@@ -101,6 +107,9 @@ pub fn main(options: Options) -> ExitCode {
         Ok(slot) => slot,
         Err(error) => return failure(&format!("/dev/null cannot be opened: {error}")),
     };
+    if let Some(missing) = options.allowed_users.missing() {
+        tracing::warn!("--allowed-users: there is no user {missing:?} on this system");
+    }
     let program = &options.command[0];
     if find(Path::new(program)).is_none() {
         return failure(&format!("{program:?} is no program that may be run; give its path, or see PATH"));

@@ -57,6 +57,13 @@ impl Output<'_> {
         }
     }
 
+    /// The answer to HEAD, for which no program is started.
+    pub(super) async fn head_alone(&mut self) -> Result<(), WriteError> {
+        let mut out = Vec::new();
+        self.head(&mut out);
+        self.client.write(&out, self.write_deadline).await
+    }
+
     /// What follows the whole output of a program that has succeeded.
     pub(super) async fn finish(&mut self) -> Result<(), WriteError> {
         let mut out = Vec::new();

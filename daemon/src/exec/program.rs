@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
+use super::cgi::Variables;
 use super::{data, stderr};
 use crate::watched::watch;
 
@@ -39,15 +40,19 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts `command` with `data`.
+    /// Starts `command` with `data`, and with `variables` of the request.
     pub(super) fn start(
         command: &[OsString],
         streams: Streams,
         data: &[u8],
+        variables: Option<Variables>,
         slot: &data::Slot,
     ) -> io::Result<Self> {
         let mut started = Command::new(&command[0]);
         started.args(&command[1..]).stderr(Stdio::piped()).process_group(0);
+        if let Some(variables) = variables {
+            variables.set(&mut started);
+        }
         match streams {
             Streams::Client { input, output } => started.stdin(input).stdout(output),
             Streams::Piped => started.stdin(Stdio::null()).stdout(Stdio::piped()),

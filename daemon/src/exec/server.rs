@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Options, data, handler};
 use crate::StartError;
-use crate::config::{AllowedUsers, Server};
+use crate::config::Server;
 use crate::listener::{Endpoint, Listener, REST_AFTER_FAILED_ACCEPT};
 use crate::open_files::{OpenFiles, Room};
 use crate::receive::{self, Event, Handoff, Host, Rules};
@@ -26,7 +26,6 @@ pub(super) struct Shared {
     clients: TaskTracker,
     /// Cancelled when no more handoffs are taken.
     draining: CancellationToken,
-    allowed_users: AllowedUsers,
 }
 
 /// What a program's client holds open: its connection, the program's pidfd, the pipes of its output and its standard
@@ -42,7 +41,7 @@ impl Host for Shared {
     }
 
     fn allows(&self, uid: u32) -> bool {
-        self.allowed_users.allows(uid)
+        self.options.allowed_users.allows(uid)
     }
 
     fn place(&self) -> Result<(), Answer> {
@@ -89,7 +88,6 @@ pub async fn serve(
         slot,
         clients: TaskTracker::new(),
         draining: CancellationToken::new(),
-        allowed_users: AllowedUsers::default(),
         options,
     });
     let clients = &shared.clients;

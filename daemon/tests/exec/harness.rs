@@ -154,13 +154,18 @@ pub(crate) fn tcp_pair() -> (TcpStream, OwnedFd) {
     (client, connection.into())
 }
 
-/// Does the module's part with a new client.
-pub(crate) fn hand_off(path: &Path, data: &[u8]) -> TcpStream {
-    let (client, connection) = tcp_pair();
+/// A connection of the module.
+pub(crate) fn connect(path: &Path) -> OwnedFd {
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    scm::send(socket, v1::encode(data), connection.as_fd(), Wait::Yes).unwrap();
+    socket
+}
+
+/// Does the module's part with a new client.
+pub(crate) fn hand_off(path: &Path, data: &[u8]) -> TcpStream {
+    let (client, connection) = tcp_pair();
+    scm::send(connect(path), v1::encode(data), connection.as_fd(), Wait::Yes).unwrap();
     client
 }
 

@@ -10,5 +10,6 @@ mod http;
 mod leaks;
 mod limits;
 mod programs;
+mod request;
 mod send;
 mod status;
