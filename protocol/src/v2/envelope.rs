@@ -215,10 +215,10 @@ fn string(out: &mut Vec<u8>, value: &[u8]) {
 /// otherwise.
 fn escape(out: &mut Vec<u8>, mut value: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    while let Some(at) = value.iter().position(|byte| !plain(byte)) {
-        out.extend_from_slice(&value[..at]);
-        let byte = value[at];
+    loop {
+        let (plain, rest) = value.split_at(plain_length(value));
+        out.extend_from_slice(plain);
+        let Some((&byte, rest)) = rest.split_first() else { return };
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             _ => {
@@ -226,9 +226,22 @@ fn escape(out: &mut Vec<u8>, mut value: &[u8]) {
                 out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
             }
         }
-        value = &value[at + 1..];
+        value = rest;
     }
-    out.extend_from_slice(value);
+}
+
+/// How many bytes at the beginning are written as they are.
+fn plain_length(value: &[u8]) -> usize {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\');
+    // Eight at once and without a branch for each: with vector instructions.
+    let all_plain = |bytes: &[u8; 8]| bytes.iter().fold(true, |all, byte| all & is_plain(byte));
+    let (eights, _) = value.as_chunks();
+    let whole = eights.iter().take_while(|eight| all_plain(eight)).count();
+    if whole == eights.len() && value.last_chunk().is_some_and(all_plain) {
+        return value.len();
+    }
+    let start = whole * 8;
+    start + value[start..].iter().take_while(|byte| is_plain(byte)).count()
 }
 
 fn decimal(out: &mut Vec<u8>, value: u16) {
@@ -273,6 +286,24 @@ mod tests {
         assert_eq!(envelope.status, Some(201));
         assert_eq!(envelope.request_headers[1], ("a".into(), "ü".into()));
         assert!(envelope.response_headers.is_empty());
+    }
+
+    #[test]
+    fn every_octet_comes_back_from_every_place() {
+        for length in 0..40 {
+            for octet in 0..=255 {
+                for at in 0..length {
+                    let mut value = vec![b'x'; length];
+                    value[at] = octet;
+                    let mut memory = Vec::new();
+                    let mut writer = Writer::new(&mut memory, b"GET", &value, b"HTTP/1.1");
+                    writer.text("id", b"after it");
+                    let envelope = Envelope::decode(writer.finish()).unwrap();
+                    assert_eq!(envelope.target.as_bytes(), value);
+                    assert_eq!(envelope.id, Some("after it".into()));
+                }
+            }
+        }
     }
 
     #[test]
