@@ -7,7 +7,7 @@ use std::process::{Command, exit};
 /// What the module calls and reads. Types that these mention come along by themselves.
 const FUNCTIONS: &str = "ap_(add_output_filter_handle|remove_output_filter|get_brigade|pass_brigade|\
     register_output_filter|\
-    hook_(post_config|child_init|child_status|insert_filter|insert_error_filter|pre_close_connection)|\
+    hook_(post_config|child_init|child_status|insert_filter|insert_error_filter)|\
     die|log_r?error_|get_request_module_loglevel|get_conn_socket|get_server_name|run_http_scheme|ssl_conn_is_ssl|\
     map_http_request_error|[gs]et_module_config|rwrite)|\
     apr_(table_(get|unset|setn|copy|elts|clear)|palloc|pstrmemdup|uid_get|os_sock_get|optional_hook_add|\

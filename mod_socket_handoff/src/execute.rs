@@ -44,11 +44,12 @@ pub(crate) fn hand_off<'r>(
 
     // From here on nothing may fail: the daemon has the client.
     connection.close_after_this_request();
-    if let Err(errno) = connection.swap_client_socket(dead) {
-        request.log(
+    match connection.swap_client_socket(dead) {
+        Ok(()) => request.do_not_linger(),
+        Err(errno) => request.log(
             Level::Error,
             format_args!("the client's socket could not be swapped after the handoff: {errno}"),
-        );
+        ),
     }
     Ok(taken_by)
 }

@@ -68,6 +68,8 @@ fn a_declared_daemon_is_offered_the_client_on_a_connection_that_is_kept(mpm: Mpm
         taken.respond("data: hi\n\n");
         assert_eq!(client.read_response().text(), "data: hi\n\n");
         assert_noted(&apache, &target, "handed-off");
+        let line = apache.wait_for_access_log(&target, PATIENCE);
+        assert!(line.contains(" 200 0 - handoff="), "not as aborted (X): {line}");
     }
     assert_eq!(daemon.accepted(), 1, "one connection for all of them");
 }

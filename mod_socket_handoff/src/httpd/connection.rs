@@ -10,11 +10,6 @@ use apxs_sys as sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{DupFlags, Errno};
 
-use super::entry;
-
-/// What the module's slot of a connection leads to that was handed off.
-static HANDED_OFF: u8 = 0;
-
 /// A `conn_rec`.
 #[derive(Clone, Copy)]
 pub(crate) struct Connection<'c> {
@@ -112,22 +107,7 @@ impl<'c> Connection<'c> {
         // SAFETY: dup3 replaces the open descriptor that the connection owns by number. ManuallyDrop keeps the owner of
         // that number the connection's apr_socket_t, which closes it with the connection.
         let mut client = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(fd) });
-        rustix::io::dup3(dead, &mut client, DupFlags::CLOEXEC)?;
-        // SAFETY: the vector belongs to the connection, and the mark to the module, which stays loaded.
-        unsafe { entry::set_module_config((*self.as_ptr()).conn_config, (&raw const HANDED_OFF).cast_mut()) };
-        Ok(())
-    }
-
-    /// Has httpd close a connection that was handed off without a farewell (`ap_start_lingering_close`): nobody is at
-    /// the other end of the dead socket, to be told of the end and waited for. Not before the request is logged, which
-    /// otherwise would be logged as aborted.
-    pub(super) fn do_not_linger_after_handoff(self) {
-        // SAFETY: the connection is valid; only `swap_client_socket` writes this slot.
-        unsafe {
-            if !entry::module_config::<u8>((*self.as_ptr()).conn_config).is_null() {
-                sys::shim_set_connection_aborted(self.as_ptr());
-            }
-        }
+        rustix::io::dup3(dead, &mut client, DupFlags::CLOEXEC)
     }
 
     /// Waits until the client has sent something or has gone. `false`: not within `timeout`.

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use apxs_sys as sys;
 
-use super::connection::Connection;
 use super::filter::{Brigade, FilterCall, FilterKind, Status};
 use super::log::{Level, c_string, log_server};
 use super::request::Request;
@@ -86,7 +85,6 @@ unsafe extern "C" fn register_hooks(_pool: *mut sys::apr_pool_t) {
         sys::ap_hook_child_init(Some(child_init), null(), null(), middle);
         sys::ap_hook_insert_filter(Some(insert_filters), null(), null(), last);
         sys::ap_hook_insert_error_filter(Some(insert_error_filters), null(), null(), last);
-        sys::ap_hook_pre_close_connection(Some(pre_close_connection), null(), null(), middle);
     }
 }
 
@@ -109,13 +107,6 @@ unsafe extern "C" fn insert_filters(request: *mut sys::request_rec) {
 unsafe extern "C" fn insert_error_filters(request: *mut sys::request_rec) {
     // SAFETY: httpd passes the request that this thread serves.
     guard_hook(unsafe { Request::new(request) }, filters::insert_error_filters);
-}
-
-/// Called for each connection when its last request is done and logged.
-unsafe extern "C" fn pre_close_connection(connection: *mut sys::conn_rec) -> c_int {
-    // SAFETY: httpd passes the connection that this thread serves.
-    unsafe { Connection::new(connection) }.do_not_linger_after_handoff();
-    sys::OK as c_int
 }
 
 fn guard_hook(request: Option<Request<'_>>, hook: fn(Request<'_>)) {

@@ -1,6 +1,6 @@
 //! A request, as a filter or hook sees it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -286,6 +286,27 @@ impl<'r> Request<'r> {
             };
             sys::apr_brigade_destroy(raw.cast());
             outcome
+        }
+    }
+
+    /// Has httpd close the connection without a farewell (`ap_start_lingering_close`) when this request is done: after a
+    /// handoff nobody is at the other end, to be told of the end and waited for. Not before the request is logged, since
+    /// it would be logged as aborted: its pool is cleared after that (`eor_bucket_destroy`).
+    pub(crate) fn do_not_linger(self) {
+        unsafe extern "C" fn abort(connection: *mut c_void) -> sys::apr_status_t {
+            // SAFETY: registered below with the request's connection, whose pool is the parent of the request's.
+            unsafe { sys::shim_set_connection_aborted(connection.cast()) };
+            0
+        }
+        let raw = self.raw();
+        // SAFETY: the pool is the request's; the functions stay loaded.
+        unsafe {
+            sys::apr_pool_cleanup_register(
+                raw.pool,
+                raw.connection.cast(),
+                Some(abort),
+                Some(sys::apr_pool_cleanup_null),
+            );
         }
     }
 
