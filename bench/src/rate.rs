@@ -35,6 +35,8 @@ pub struct Rate {
     pub p99_us: f64,
     /// Processor time of Apache per request, user and system, in microseconds.
     pub cpu_us: f64,
+    /// The same per that of a plain response of the same round: what else the machine does changes more slowly.
+    pub cpu_beside_plain: f64,
 }
 
 /// Measures all cases, in the order of [`Case::ALL`].
@@ -53,8 +55,11 @@ pub fn measure(handler: &Path) -> Result<[Rate; Case::ALL.len()]> {
         load(apache.addr(), *case, WARM_UP)?;
     }
     for _ in 0..ROUNDS {
+        let mut plain = None;
         for (((case, apache), daemon), rates) in servers.iter().zip(&daemons).zip(&mut rounds) {
-            rates.push(round(apache, *case, daemon.as_ref())?);
+            let rate = round(apache, *case, daemon.as_ref())?;
+            let plain = *plain.get_or_insert(rate.cpu_us);
+            rates.push(Rate { cpu_beside_plain: rate.cpu_us / plain, ..rate });
         }
     }
     Ok(rounds.map(|rates| median(&rates)))
@@ -81,6 +86,7 @@ fn round(apache: &Apache, case: Case, daemon: Option<&Daemon>) -> Result<Rate> {
         p50_us: percentile(0.50),
         p99_us: percentile(0.99),
         cpu_us: ticks as f64 * MICROSECONDS_PER_TICK / requests,
+        cpu_beside_plain: 1.0,
     })
 }
 
@@ -117,5 +123,6 @@ fn median(rates: &[Rate]) -> Rate {
         p50_us: of(|rate| rate.p50_us),
         p99_us: of(|rate| rate.p99_us),
         cpu_us: of(|rate| rate.cpu_us),
+        cpu_beside_plain: of(|rate| rate.cpu_beside_plain),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::body::Bodies;
 use crate::case::Case;
 use crate::rate::Rate;
 use crate::syscalls::Syscalls;
@@ -15,6 +16,9 @@ const UNTOUCHED_BAR: f64 = 1.01;
 /// takes 0.95.
 const ACKNOWLEDGED_CPU_BAR: f64 = 0.80;
 
+/// Time of a long prompt that is handed off, at most, per time of the same bytes as a plain body.
+const BODY_BAR: f64 = 1.5;
+
 /// Everything that a run has found out; each in the order of [`Case::ALL`].
 #[derive(Debug)]
 pub struct Report {
@@ -24,6 +28,8 @@ pub struct Report {
     pub syscalls: [Syscalls; Case::ALL.len()],
     /// Rates, event.
     pub rates: [Rate; Case::ALL.len()],
+    /// A megabyte from php-fpm, event.
+    pub bodies: Bodies,
 }
 
 impl Report {
@@ -81,17 +87,26 @@ impl fmt::Display for Report {
         )?;
         writeln!(text, "|---|--:|--:|--:|--:|--:|--:|")?;
         for (case, rate) in Case::ALL.into_iter().zip(&self.rates) {
-            let Rate { per_second, p50_us, p99_us, cpu_us } = rate;
-            let ratio = cpu_us / self.rates[0].cpu_us;
+            let Rate { per_second, p50_us, p99_us, cpu_us, cpu_beside_plain } = rate;
             let bar = match case {
                 Case::Acknowledged => format!("at most {ACKNOWLEDGED_CPU_BAR:.2}"),
                 _ => String::new(),
             };
             writeln!(
                 text,
-                "| {case} | {per_second:.0} | {p50_us:.0} | {p99_us:.0} | {cpu_us:.1} | {ratio:.2} | {bar} |"
+                "| {case} | {per_second:.0} | {p50_us:.0} | {p99_us:.0} | {cpu_us:.1} | {cpu_beside_plain:.2} | {bar} |"
             )?;
         }
+
+        let Bodies { plain_ms, handoff_ms } = self.bodies;
+        writeln!(text, "\n1 MiB from php-fpm, one request after the other (event, streaming-daemon)\n")?;
+        writeln!(text, "| | p50 ms | beside plain | bar |\n|---|--:|--:|--:|")?;
+        writeln!(text, "| as a plain body to the client | {plain_ms:.2} | | |")?;
+        writeln!(
+            text,
+            "| as data to the daemon, and its stream to the client | {handoff_ms:.2} | {:.2} | at most {BODY_BAR:.1} |",
+            handoff_ms / plain_ms
+        )?;
 
         writeln!(
             text,

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Result;
 use bench::case::Case;
 use bench::report::Report;
-use bench::{handler, instructions, rate, syscalls};
+use bench::{body, handler, instructions, rate, syscalls};
 use e2e::build_dir;
 
 fn main() -> Result<()> {
@@ -29,7 +29,10 @@ fn main() -> Result<()> {
     eprintln!("measuring rates …");
     let rates = rate::measure(&handler)?;
 
-    let report = Report { instructions: counts, syscalls: calls, rates };
+    eprintln!("measuring long prompts …");
+    let bodies = body::measure()?;
+
+    let report = Report { instructions: counts, syscalls: calls, rates, bodies };
     let tables = report.to_string();
     print!("{tables}");
     fs::write(directory.join("module.md"), tables)?;
