@@ -177,17 +177,10 @@ impl Story {
         envelope: Option<&Envelope>,
         logged: bool,
     ) -> Self {
-        let mut fields = Fields::default();
-        if let Ok(request) = request {
-            fields.request_id = request.request_id.take();
-            fields.headers = std::mem::take(&mut request.response_headers);
-        }
-        if let Some(envelope) = envelope {
-            let own_id = fields.request_id.is_some();
-            fields.headers = fields.headers.with_application(&envelope.response_headers, own_id);
-            fields.status = envelope.status.and_then(head::stream_status);
-            fields.head_only = envelope.method.as_bytes() == b"HEAD";
-        }
+        let (headers, request_id) = match request {
+            Ok(request) => (std::mem::take(&mut request.response_headers), request.request_id.take()),
+            Err(_) => Default::default(),
+        };
         let told = envelope.and_then(|told| told.useragent.or(told.client.map(|client| client.ip())));
         Self {
             time: SystemTime::now(),
@@ -195,7 +188,7 @@ impl Story {
             client: told.map(|address| address.to_canonical()).or_else(|| client.address()),
             asked: envelope.filter(|_| logged).map(Asked::of),
             user_id: None,
-            fields,
+            fields: Fields::new(headers, request_id, envelope),
             status: 0,
             first_token: None,
             answered: None,
@@ -274,7 +267,7 @@ async fn refuse(
     config: &Config,
 ) -> Outcome {
     let Refusal { status, message, retry_after, .. } = refusal;
-    let response = head::refusal_with(*status, message, *retry_after, fields, SystemTime::now());
+    let response = head::refusal(*status, message, *retry_after, fields, SystemTime::now());
     let result = Box::pin(client.write(&response, config.server.write_timeout)).await;
     shared.metrics.sent(usize::try_from(client.sent()).unwrap_or_default(), 0);
     result.map_or_else(relay::outcome, |()| outcome)

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use handoff_protocol::v2::Envelope;
+
 pub use super::framing::Framing;
 use super::framing::field;
 use crate::request::ResponseHeaders;
@@ -20,6 +22,18 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// What the daemon has to say itself, with what `envelope` tells of the application's answer.
+    #[must_use]
+    pub fn new(headers: ResponseHeaders, request_id: Option<String>, envelope: Option<&Envelope>) -> Self {
+        let Some(envelope) = envelope else { return Self { headers, request_id, ..Self::default() } };
+        Self {
+            headers: headers.with_application(&envelope.response_headers, request_id.is_some()),
+            request_id,
+            status: envelope.status.and_then(stream_status),
+            head_only: envelope.method.as_bytes() == b"HEAD",
+        }
+    }
+
     /// The status of a stream.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -36,18 +50,23 @@ impl Fields {
 
 /// The status for a stream of an application that has said `status`: those that forbid a body, or say that it is something
 /// else than the whole (RFC 9110, section 15), are none.
-#[must_use]
-pub fn stream_status(status: u16) -> Option<u16> {
+fn stream_status(status: u16) -> Option<u16> {
     (matches!(status, 200..=599) && !matches!(status, 204 | 205 | 206 | 304)).then_some(status)
 }
 
 /// The head of a stream of events.
 #[must_use]
 pub fn event_stream(framing: Framing, fields: &Fields, now: SystemTime) -> Vec<u8> {
+    stream("text/event-stream; charset=utf-8", framing, fields, now)
+}
+
+/// The head of a body that comes piece by piece.
+#[must_use]
+pub fn stream(content_type: &str, framing: Framing, fields: &Fields, now: SystemTime) -> Vec<u8> {
     let mut head = Vec::with_capacity(320 + fields.headers.lines().len());
     status_line(&mut head, fields.status());
     field(&mut head, "Date", httpdate::fmt_http_date(now));
-    field(&mut head, "Content-Type", "text/event-stream; charset=utf-8");
+    field(&mut head, "Content-Type", content_type);
     octets(&mut head, "Cache-Control", fields.headers.cache_control().unwrap_or(b"no-cache"));
     // nginx in front passes each event on at once.
     field(&mut head, "X-Accel-Buffering", "no");
@@ -62,15 +81,9 @@ pub fn event_stream(framing: Framing, fields: &Fields, now: SystemTime) -> Vec<u
     head
 }
 
-/// A whole response that refuses the request: JSON, `{"error":{"message":…}}`.
+/// A whole response that refuses the request: JSON, `{"error":{"message":…}}`, with `fields`. It is not for caches, whatever the application says of the answer.
 #[must_use]
-pub fn refusal(status: u16, message: &str, retry_after: Option<Duration>, now: SystemTime) -> Vec<u8> {
-    refusal_with(status, message, retry_after, &Fields::default(), now)
-}
-
-/// As [`refusal`], with `fields`. It is not for caches, whatever the application says of the answer.
-#[must_use]
-pub fn refusal_with(
+pub fn refusal(
     status: u16,
     message: &str,
     retry_after: Option<Duration>,
@@ -185,7 +198,7 @@ mod tests {
     fn a_refusal_has_a_length_and_says_when_to_come_back() {
         let wait = Some(Duration::from_millis(1500));
         let fields = fields(r#"{"request_id":"r1","response_headers":{"Cache-Control":"public","X-A":"1"}}"#);
-        let response = text(refusal_with(503, "full \"up\"", wait, &fields, SystemTime::UNIX_EPOCH));
+        let response = text(refusal(503, "full \"up\"", wait, &fields, SystemTime::UNIX_EPOCH));
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
         assert!(head.contains("\r\nRetry-After: 2\r\n"));
@@ -216,7 +229,7 @@ mod tests {
         };
         let wait = Some(Duration::from_secs(1));
         for (wait, expected) in [(wait, "Retry-After: 1\r\n"), (None, "Retry-After: 9\r\n")] {
-            let response = text(refusal_with(503, "", wait, &own, SystemTime::UNIX_EPOCH));
+            let response = text(refusal(503, "", wait, &own, SystemTime::UNIX_EPOCH));
             assert_eq!(response.matches("Retry-After").count(), 1);
             assert!(response.contains(expected), "{response}");
         }
@@ -228,7 +241,7 @@ mod tests {
     #[test]
     fn a_refusal_of_head_has_the_length_and_no_body() {
         let fields = Fields { head_only: true, ..Fields::default() };
-        let response = text(refusal_with(400, "wrong", None, &fields, SystemTime::UNIX_EPOCH));
+        let response = text(refusal(400, "wrong", None, &fields, SystemTime::UNIX_EPOCH));
         assert!(
             response.ends_with("\r\n\r\n") && response.contains("\r\nContent-Length: 30\r\n"),
             "{response}"

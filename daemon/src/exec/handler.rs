@@ -17,11 +17,12 @@ use super::output::Output;
 use super::presence::Presence;
 use super::program::{Program, Streams};
 use super::server::Shared;
-use crate::client::head::{self, Framing};
+use crate::client::head::{self, Fields, Framing};
 use crate::client::{ClientConn, WriteError};
 use crate::config::Server;
 use crate::open_files::Room;
 use crate::receive::Handoff;
+use crate::request::ResponseHeaders;
 
 /// How a client's answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,16 +81,13 @@ struct Task<'a> {
     /// The protocol of the request, as far as it is known.
     protocol: Option<&'a str>,
     envelope: Option<&'a Envelope>,
+    /// For a response that is ours.
+    fields: &'a Fields,
 }
 
 impl Task<'_> {
     fn variables(&self) -> Option<Variables> {
         self.envelope.map(Variables::new)
-    }
-
-    /// Whether the response has no body (RFC 9110, section 9.3.2).
-    fn is_head(&self) -> bool {
-        self.envelope.is_some_and(|envelope| envelope.method.as_bytes() == b"HEAD")
     }
 }
 
@@ -113,7 +111,9 @@ pub(super) async fn serve(handoff: Handoff, _room: Room, shared: Arc<Shared>) {
         Some(envelope) => envelope.protocol.as_str(),
         None => about.get("protocol").and_then(Value::as_str),
     };
-    let task = Task { data: &handoff.data, protocol, envelope };
+    // A browser shall not take text for something else.
+    let fields = Fields::new(ResponseHeaders::one("X-Content-Type-Options", "nosniff"), None, envelope);
+    let task = Task { data: &handoff.data, protocol, envelope, fields: &fields };
     let answered = match Presence::new(handoff.client) {
         Ok(client) => answer(client, task, &shared).await,
         Err(error) => return tracing::warn!("a client's connection cannot be watched: {error}"),
@@ -121,7 +121,7 @@ pub(super) async fn serve(handoff: Handoff, _room: Room, shared: Arc<Shared>) {
     let Answered { client, mut outcome, end, begun } = answered;
     if let Ok(mut client) = client {
         if !begun && client.sent() == 0 {
-            outcome = refuse(&mut client, outcome, timeouts.write_timeout).await;
+            outcome = refuse(&mut client, outcome, &fields, timeouts.write_timeout).await;
         }
         if outcome != Outcome::ClientGone {
             client.close_gently(timeouts.close_timeout).await;
@@ -199,9 +199,9 @@ async fn with_socket(client: Presence, task: Task<'_>, shared: &Shared) -> Answe
 /// The program writes into a pipe, and we write the response.
 async fn with_pipe(mut client: ClientConn, task: Task<'_>, http: &Http, shared: &Shared) -> Answered {
     let framing = Framing::for_protocol(task.protocol);
-    let mut output =
-        Output { client: &mut client, framing, http, write_deadline: Server::default().write_timeout };
-    if task.is_head() {
+    let write_deadline = Server::default().write_timeout;
+    let mut output = Output { client: &mut client, framing, http, fields: task.fields, write_deadline };
+    if task.fields.head_only {
         let outcome = output.head_alone().await.map_or_else(failed, |()| Outcome::Ended);
         return Answered { client: Ok(client), outcome, end: None, begun: false };
     }
@@ -281,10 +281,10 @@ fn failed(error: WriteError) -> Outcome {
 }
 
 /// Sends a whole response to a client that has got nothing.
-async fn refuse(client: &mut ClientConn, outcome: Outcome, deadline: Duration) -> Outcome {
+async fn refuse(client: &mut ClientConn, outcome: Outcome, fields: &Fields, deadline: Duration) -> Outcome {
     let Some((status, message)) = outcome.refusal() else { return outcome };
     let retry_after = (status == 503).then_some(Duration::from_secs(1));
-    let response = head::refusal(status, message, retry_after, SystemTime::now());
+    let response = head::refusal(status, message, retry_after, fields, SystemTime::now());
     client.write(&response, deadline).await.map_or_else(failed, |()| outcome)
 }
 

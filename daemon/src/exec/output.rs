@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::Http;
 use super::program::Program;
-use crate::client::head::Framing;
+use crate::client::head::{self, Fields, Framing};
 use crate::client::{ClientConn, WriteError};
 use crate::watched::watch;
 
@@ -25,6 +25,7 @@ pub(super) struct Output<'a> {
     pub(super) client: &'a mut ClientConn,
     pub(super) framing: Framing,
     pub(super) http: &'a Http,
+    pub(super) fields: &'a Fields,
     pub(super) write_deadline: Duration,
 }
 
@@ -102,24 +103,7 @@ impl Output<'_> {
         if self.client.sent() > 0 {
             return;
         }
-        let framing = match self.framing {
-            Framing::Chunked => "Transfer-Encoding: chunked\r\n",
-            Framing::CloseDelimited => "",
-        };
-        // X-Accel-Buffering: nginx in front passes each piece on at once.
-        let head = format!(
-            "HTTP/1.1 200 OK\r\n\
-             Date: {date}\r\n\
-             Content-Type: {content_type}\r\n\
-             X-Content-Type-Options: nosniff\r\n\
-             Cache-Control: no-cache\r\n\
-             X-Accel-Buffering: no\r\n\
-             {framing}\
-             Connection: close\r\n\r\n",
-            date = httpdate::fmt_http_date(SystemTime::now()),
-            content_type = self.http.content_type,
-        );
-        out.extend_from_slice(head.as_bytes());
+        out.extend(head::stream(&self.http.content_type, self.framing, self.fields, SystemTime::now()));
     }
 }
 

@@ -72,6 +72,14 @@ impl ResponseHeaders {
         Ok(headers)
     }
 
+    /// One field, which the daemon sets itself.
+    #[must_use]
+    pub fn one(name: &'static str, value: &'static str) -> Self {
+        let mut headers = Self::default();
+        headers.add(name, &name.to_ascii_lowercase(), value.as_bytes());
+        headers
+    }
+
     /// Puts the application's own fields in front, those that have the name of one of these excepted. `request_id`: the
     /// daemon writes an `X-Request-Id`.
     #[must_use]

@@ -86,6 +86,26 @@ fn head_gets_the_head_and_starts_no_program() {
 }
 
 #[test]
+fn the_applications_answer_travels_around_what_the_program_prints() {
+    let request = REQUEST.replace(
+        "\"id\":",
+        r#""status":201,"response_headers":[["Set-Cookie","a=1"],["Set-Cookie","b=2"],["Content-Length","9"],
+           ["X-Content-Type-Options","none"]],"id":"#,
+    );
+    let printed = ask(&script(&["--http"], "echo hello"), &request);
+    assert!(printed.starts_with("HTTP/1.1 201 Created\r\n"), "{printed}");
+    let failed = ask(&script(&["--http"], "exit 1"), &request);
+    assert!(failed.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{failed}");
+    for answer in [printed, failed] {
+        for field in ["\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n", "\r\nX-Content-Type-Options: nosniff\r\n"]
+        {
+            assert!(answer.contains(field), "{answer}");
+        }
+        assert!(!answer.contains("Content-Length: 9") && !answer.contains("none"), "{answer}");
+    }
+}
+
+#[test]
 fn a_nul_in_the_request_is_a_400() {
     let running = script(&[], "echo hello");
     let answer = ask(&running, &REQUEST.replace("example.org", "a\\u0000b"));
