@@ -111,9 +111,8 @@ pub(crate) fn collect(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
     if matches!(*state.phase.borrow(), Phase::Collecting { .. }) {
         return collect_data(call, brigade, state);
     }
-    let ended = brigade.has_end_of_stream();
+    settle(request, FilterKind::Collector, brigade.has_end_of_stream());
     brigade.clear();
-    settle(request, FilterKind::Collector, ended);
     Status::OK
 }
 
@@ -167,10 +166,7 @@ fn collect_data<'r>(call: FilterCall<'r>, brigade: Brigade<'_>, state: &RequestS
         Err(error) => {
             drop(body);
             let refusal = match error {
-                CollectError::TooLong => {
-                    brigade.read_away();
-                    Refusal::DataOverLimit(limit)
-                }
+                CollectError::TooLong => Refusal::DataOverLimit(limit),
                 CollectError::Unreadable(status) => Refusal::DataBroken(status),
             };
             conclude(call, brigade, Err(refusal))
@@ -186,16 +182,13 @@ fn conclude<'r>(
 ) -> Status {
     let request = call.request();
     let ended = brigade.has_end_of_stream();
-    brigade.clear();
     match decision {
         Ok(planned) if call.is_before_content_filter() => {
             request.forbid_caching();
             let state = enter(request, Phase::Planned(planned), FilterKind::Collector);
             let _ = state.before_filters.set(request.snapshot_response_tables());
             request.add_filter(FilterKind::Taker);
-            brigade.append_end_of_stream();
-            call.pass(brigade);
-            brigade.clear();
+            call.pass_end_of_stream();
         }
         // Nothing can change the headers any more: the taker's work is done here.
         decision => {
@@ -203,6 +196,7 @@ fn conclude<'r>(
         }
     }
     settle(request, FilterKind::Collector, ended);
+    brigade.clear();
     Status::OK
 }
 
@@ -226,9 +220,8 @@ pub(crate) fn take(call: FilterCall<'_>, brigade: Brigade<'_>) -> Status {
         };
         enter(request, carry_out(request, decision), FilterKind::Taker);
     }
-    let ended = brigade.has_end_of_stream();
+    settle(request, FilterKind::Taker, brigade.has_end_of_stream());
     brigade.clear();
-    settle(request, FilterKind::Taker, ended);
     Status::OK
 }
 

@@ -1,5 +1,6 @@
 //! Output filters and bucket brigades.
 
+use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -62,6 +63,20 @@ impl<'r> FilterCall<'r> {
         unsafe {
             let next = (*self.filter.as_ptr()).next;
             !next.is_null() && (*(*next).frec).ftype < AFTER_CONTENT_FILTERS
+        }
+    }
+
+    /// Tells the next filter that the response ends here.
+    pub(crate) fn pass_end_of_stream(&self) {
+        // SAFETY: the filter's request and connection are valid. The brigade takes over the bucket, which comes from the
+        // same allocator, and is destroyed after the call.
+        unsafe {
+            let filter = &*self.filter.as_ptr();
+            let allocator = (*filter.c).bucket_alloc;
+            let brigade = sys::apr_brigade_create((*filter.r).pool, allocator);
+            sys::shim_brigade_insert_tail(brigade, sys::apr_bucket_eos_create(allocator));
+            sys::ap_pass_brigade(filter.next, brigade);
+            sys::apr_brigade_destroy(brigade.cast());
         }
     }
 
@@ -143,40 +158,31 @@ impl Brigade<'_> {
         }
     }
 
-    /// Reads the data away that [`collect_into`](Self::collect_into) has left. A CGI program waits for its reader, and
-    /// mod_cgi for the program. One that does not come to an end has to wait.
-    pub(crate) fn read_away(self) {
-        /// More than any program may send as data.
+    /// Drops every bucket. What a program writes that mod_cgi runs is read away: mod_cgi waits for the program's end
+    /// anyway, and the program waits for its reader.
+    pub(crate) fn clear(self) {
+        /// A program that does not come to an end has to wait, for as long as Timeout says.
         const MOST: usize = 1 << 30;
         let mut length = 0;
-        // SAFETY: the buckets are those of this brigade, as above.
+        // SAFETY: the brigade is valid. The buckets are its own, and each has its type; reading one gives memory that
+        // lives until it is deleted, and may put a further one behind it.
         unsafe {
             let sentinel = sys::shim_brigade_sentinel(self.as_ptr());
             let mut bucket = sys::shim_brigade_first(self.as_ptr());
-            while bucket != sentinel && sys::shim_bucket_is_eos(bucket) == 0 && length <= MOST {
-                let (mut data, mut more) = (std::ptr::null(), 0);
-                if sys::shim_bucket_read(bucket, &mut data, &mut more) != 0 {
-                    return;
+            while bucket != sentinel && length <= MOST {
+                // The type's name in modules/generators/mod_cgi.c. What mod_cgid brings is a pipe, whose end it leaves
+                // to itself.
+                if CStr::from_ptr((*(*bucket).type_).name) == c"CGI" {
+                    let (mut data, mut more) = (std::ptr::null(), 0);
+                    if sys::shim_bucket_read(bucket, &mut data, &mut more) != 0 {
+                        break;
+                    }
+                    length += more;
                 }
-                length += more;
                 sys::shim_bucket_delete(bucket);
                 bucket = sys::shim_brigade_first(self.as_ptr());
             }
-        }
-    }
-
-    /// Drops every bucket.
-    pub(crate) fn clear(self) {
-        // SAFETY: the brigade is valid.
-        unsafe { sys::apr_brigade_cleanup(self.as_ptr().cast()) };
-    }
-
-    /// Appends an EOS bucket: the response ends here.
-    pub(crate) fn append_end_of_stream(self) {
-        // SAFETY: the brigade is valid, and takes over the bucket, which comes from its own allocator.
-        unsafe {
-            let eos = sys::apr_bucket_eos_create((*self.as_ptr()).bucket_alloc);
-            sys::shim_brigade_insert_tail(self.as_ptr(), eos);
+            sys::apr_brigade_cleanup(self.as_ptr().cast());
         }
     }
 
