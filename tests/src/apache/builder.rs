@@ -54,6 +54,7 @@ pub struct Builder {
     php_children: Option<u16>,
     tls: bool,
     profiler: Vec<String>,
+    open_files: Option<u32>,
     sandbox: Sandbox,
 }
 
@@ -70,6 +71,7 @@ impl Builder {
             php_children: None,
             tls: false,
             profiler: Vec::new(),
+            open_files: None,
             sandbox: Sandbox::new(),
         }
     }
@@ -189,6 +191,13 @@ impl Builder {
         self
     }
 
+    /// Lets each of its processes have so many open files.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Its files, for a test that needs paths before the start.
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
@@ -276,9 +285,14 @@ impl Builder {
 
     fn httpd(&self) -> Command {
         let httpd = &install().httpd;
-        let mut command = match self.profiler.split_first() {
-            None => Command::new(httpd),
-            Some((profiler, arguments)) => {
+        let mut command = match (self.profiler.split_first(), self.open_files) {
+            (None, None) => Command::new(httpd),
+            (None, Some(limit)) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(httpd);
+                command
+            }
+            (Some((profiler, arguments)), _) => {
                 let mut command = Command::new(profiler);
                 command.args(arguments).arg(httpd);
                 command
