@@ -79,6 +79,9 @@ static int receive(int connection, char *data, size_t capacity, size_t *length)
         errx(1, "a message of %zd bytes with %d descriptors", n, count);
     if (getsockopt(client, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){ sizeof type }) < 0 || type != SOCK_STREAM)
         errx(1, "the descriptor is not a client connection");
+    /* Protocol 2, whose sender waits for an answer and then answers the client itself. */
+    if (n >= 3 && memcmp(data, "\0HO", 3) == 0)
+        errx(1, "a message of protocol 2: declare this daemon without protocol=2");
     *length = n == 1 && data[0] == '\0' ? 0 : (size_t)n;
     return client;
 }

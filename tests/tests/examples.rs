@@ -164,6 +164,24 @@ fn serves_clients_that_are_slow_or_leave(command: fn(&Sandbox) -> Option<Command
     assert_eq!(text_of(&talking.read_response()), "one two ");
 }
 
+fn leaves_offers_alone(command: fn(&Sandbox) -> Option<Command>) {
+    let Some(receiver) = RunningReceiver::start(command) else { return };
+    let connection = receiver.connect();
+    let (mut client, mut server_side) = tcp_pair();
+    let get = envelope("GET", &[]);
+    Outgoing::new(&get, b"hello", b"").unwrap().send(&connection, server_side.as_fd(), Wait::Yes).unwrap();
+    assert_eq!(answer_on(&connection), None);
+    std::io::Write::write_all(&mut server_side, b"ours").unwrap();
+    drop(server_side);
+    assert_eq!(client.read_to_end().0, b"ours");
+}
+
+#[test]
+fn receivers_of_protocol_1_leave_offers_alone() {
+    leaves_offers_alone(c);
+    leaves_offers_alone(go);
+}
+
 // Protocol 2, which the one in Python speaks as well.
 
 /// The envelope of a request with this method, and with fields of the application.

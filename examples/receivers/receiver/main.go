@@ -111,6 +111,10 @@ func receive(connection *net.UnixConn) (client, []byte, error) {
 	if flags&(syscall.MSG_TRUNC|syscall.MSG_CTRUNC) != 0 || len(files) != 1 {
 		return nil, nil, fmt.Errorf("a message of %d bytes with %d descriptors", n, len(files))
 	}
+	if bytes.HasPrefix(data[:n], []byte("\x00HO")) {
+		// Its sender waits for an answer and then answers the client itself.
+		return nil, nil, errors.New("a message of protocol 2: declare this daemon without protocol=2")
+	}
 	conn, err := net.FileConn(files[0])
 	if err != nil {
 		return nil, nil, err
