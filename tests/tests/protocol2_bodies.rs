@@ -124,6 +124,19 @@ fn mod_php_sends_its_body_of_any_length_up_to_the_limit() {
     assert_lengths(&apache, "/go.php?to={to}&bytes=");
 }
 
+#[test]
+fn what_mod_php_flushes_arrives_whole_and_what_it_compresses_is_refused() {
+    let script = PHP.replace("<?php", "<?php ini_set('zlib.output_compression', 'On');");
+    let builder = Apache::builder(Mpm::Prefork).mod_php().file("go.php", PHP).file("gzip.php", script);
+    let apache = declared(builder).start();
+    let data = hand_off(&apache, "/go.php?to={to}&bytes=20000&piece=777", "");
+    assert!(data == expected(20_000), "{} bytes", data.len());
+    let target = "/go.php?to={to}&bytes=200000&piece=7777";
+    refused(&apache, target, "", 413, "longer than SocketHandoffMaxDataSize 100000");
+    let gzip = "Accept-Encoding: gzip\r\n";
+    refused(&apache, "/gzip.php?to={to}&bytes=20000", gzip, 502, "zlib.output_compression");
+}
+
 fn a_cgi_program_sends_its_body_of_any_length_up_to_the_limit(mpm: Mpm) {
     let script = "#!/usr/bin/env perl
         my ($to, $bytes) = split /:/, $ENV{QUERY_STRING};
