@@ -1,5 +1,7 @@
 //! `X-Handoff-Data-From: body`: the response's body is what the daemon gets as data, whole or not at all.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use e2e::{Apache, Builder, Client, Ending, Mpm, Offers, PATIENCE, Taken, on_each_mpm};
@@ -12,6 +14,7 @@ on_each_mpm! {
     what_compresses_responses_does_not_compress_data,
     a_body_that_php_has_compressed_is_refused_with_the_settings_name,
     a_script_that_dies_amid_its_body_hands_nothing_off,
+    an_upstream_that_breaks_off_its_body_hands_nothing_off,
     a_body_beside_data_in_the_header_is_refused,
     the_operator_can_choose_the_daemon_and_replace_the_data,
     an_operator_who_asks_for_the_body_is_told_that_it_is_too_late,
@@ -196,6 +199,43 @@ fn a_script_that_dies_amid_its_body_hands_nothing_off(mpm: Mpm) {
         assert_eq!(response.head.header(name), None);
     }
     assert!(daemon.try_receive(Duration::ZERO).is_none());
+}
+
+fn an_upstream_that_breaks_off_its_body_hands_nothing_off(mpm: Mpm) {
+    let builder = declared(Apache::builder(mpm).load("proxy_http"));
+    let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let apache = builder
+        .vhost(&format!(
+            "SocketHandoffAllowProxied On\nProxyPass /go http://{}/ flushpackets=on",
+            upstream.local_addr().unwrap()
+        ))
+        .start();
+    let daemon = daemon(&apache);
+    let path = daemon.path().display().to_string();
+    // Of a body of 90,000 bytes: the first part, and all of it.
+    let sent = [40_000, 90_000];
+    let server = std::thread::spawn(move || {
+        for bytes in sent {
+            let mut stream = upstream.accept().unwrap().0;
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nX-Socket-Handoff: {path}\r\nX-Handoff-Data-From: body\r\n\
+                 Content-Length: 90000\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(&[head.as_bytes(), &expected(bytes)].concat()).unwrap();
+        }
+    });
+    let response = ask(&apache, &daemon, "/go", "").read_response();
+    assert!(response.status() >= 500, "{}", response.status());
+    for name in ["x-socket-handoff", "x-handoff-data-from"] {
+        assert_eq!(response.head.header(name), None);
+    }
+    assert!(daemon.try_receive(Duration::ZERO).is_none());
+    apache.wait_for_error_log("no handoff: the handler failed", PATIENCE);
+    let _client = ask(&apache, &daemon, "/go", "");
+    assert!(daemon.take().handoff.data == expected(90_000));
+    server.join().unwrap();
 }
 
 fn a_body_beside_data_in_the_header_is_refused(mpm: Mpm) {
