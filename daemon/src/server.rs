@@ -102,7 +102,7 @@ impl Host for Shared {
 
     fn rules(&self) -> Rules {
         let server = &self.config.get().server;
-        Rules { handoff_timeout: server.handoff_timeout, payload: server.max_payload }
+        Rules { handoff_timeout: server.handoff_timeout, idle: receive::IDLE, payload: server.max_payload }
     }
 
     fn allows(&self, uid: u32) -> bool {
@@ -233,7 +233,7 @@ async fn drain(accepting: &mut Accepting, open_files: &OpenFiles, shared: &Arc<S
     shared.notify.stopping("shutting down: streams may finish");
     tracing::info!(
         "shutting down: {} streams may finish within {:?}; a second signal ends them",
-        streams.len(),
+        shared.metrics.active(),
         server.shutdown_timeout
     );
     let finish = async {
@@ -247,7 +247,7 @@ async fn drain(accepting: &mut Accepting, open_files: &OpenFiles, shared: &Arc<S
         streams.wait().await;
     };
     if tokio::time::timeout(server.shutdown_timeout, finish).await.is_err() {
-        tracing::warn!("the shutdown deadline is over; ending {} streams", streams.len());
+        tracing::warn!("the shutdown deadline is over; ending {} streams", shared.metrics.active());
         streams.close();
         shared.cancel.cancel();
         // Each write and the gentle close have their own ends; what is still open then is cut.

@@ -27,7 +27,7 @@ fn combined(out: &mut String, finished: &Finished) {
         Some(user) => escape(out, user.as_bytes(), true),
         None => out.push('-'),
     }
-    let asked = finished.asked.as_ref();
+    let asked = finished.asked.as_deref();
     let _ = write!(out, " [{}]", Utc::new(finished.time).apache());
     quoted(out, " ", asked.and_then(Asked::request));
     let _ = match status {
@@ -61,7 +61,7 @@ fn quoted(out: &mut String, before: &str, text: Option<&[u8]>) {
 
 fn json(out: &mut String, finished: &Finished) {
     let asked = |part: fn(&Asked) -> Option<&[u8]>| {
-        let part = finished.asked.as_ref().and_then(part);
+        let part = finished.asked.as_deref().and_then(part);
         part.map(String::from_utf8_lossy)
     };
     let line = serde_json::json!({
@@ -181,10 +181,10 @@ mod tests {
         assert_eq!(value, expected);
     }
 
-    fn asked() -> Option<Asked> {
+    fn asked() -> Option<Box<Asked>> {
         let text = br#"{"method":"POST","target":"/chat?a=\"","protocol":"HTTP/1.1","id":"Z1-x",
             "request_headers":[["Referer","https://example.org/"],["User-Agent","J\u00fcrgen\n"]]}"#;
-        Some(Asked::of(&handoff_protocol::v2::Envelope::decode(text).unwrap()))
+        Some(Box::new(Asked::of(&handoff_protocol::v2::Envelope::decode(text).unwrap())))
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Finished {
     /// The client's address: behind trusted proxies if Apache tells it, else that of its connection, if that has one.
     pub client: Option<IpAddr>,
     /// Its request, if Apache tells of it.
-    pub asked: Option<Asked>,
+    pub asked: Option<Box<Asked>>,
     /// From the handoff data, as is `user_id`.
     pub request_id: Option<String>,
     /// The application's user.

@@ -37,7 +37,7 @@ impl Host for Shared {
 
     fn rules(&self) -> Rules {
         let Server { handoff_timeout, max_payload, .. } = Server::default();
-        Rules { handoff_timeout, payload: max_payload }
+        Rules { handoff_timeout, idle: receive::IDLE, payload: max_payload }
     }
 
     fn allows(&self, uid: u32) -> bool {

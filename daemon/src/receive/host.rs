@@ -27,6 +27,8 @@ pub struct Handoff {
 pub struct Rules {
     /// From accepting a connection to its first whole message.
     pub handoff_timeout: Duration,
+    /// How long a connection of protocol 2 may wait for its next message.
+    pub idle: Duration,
     /// Longest data of the application, in bytes (protocol 2).
     pub payload: usize,
 }

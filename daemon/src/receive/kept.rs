@@ -15,9 +15,6 @@ use super::{Failure, receive_next, receive_now};
 use crate::logging::Seldom;
 use crate::open_files::Room;
 
-/// How long a connection may wait for its next handoff. The module closes its own after half of that.
-const IDLE: Duration = Duration::from_secs(60);
-
 /// When to ask again a process at its limit of open files. Streams end all the time.
 const RETRY_WITHOUT_ROOM: Duration = Duration::from_secs(1);
 
@@ -53,7 +50,8 @@ impl<H: Host> Kept<H> {
         let mut draining = false;
         loop {
             self.take(message, since, draining);
-            let next = tokio::time::timeout(IDLE, receive_next(&mut self.receiver, &self.connection));
+            let idle = self.host.rules().idle;
+            let next = tokio::time::timeout(idle, receive_next(&mut self.receiver, &self.connection));
             let next = tokio::select! {
                 biased;
                 () = self.host.draining().cancelled() => None,
@@ -62,7 +60,7 @@ impl<H: Host> Kept<H> {
             match next {
                 Some(Ok(Ok(next))) => message = next,
                 Some(Ok(Err(failure))) => return log_end(&failure),
-                Some(Err(_)) => return tracing::debug!("a connection was idle for {IDLE:?}"),
+                Some(Err(_)) => return tracing::debug!("a connection was idle for {idle:?}"),
                 None => match self.last() {
                     Some(next) => {
                         draining = true;

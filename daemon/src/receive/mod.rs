@@ -34,6 +34,9 @@ use kept::Kept;
 /// that the kernel's limit holds, which the sender sees.
 const MESSAGE_LIMIT: usize = 256 * 1024;
 
+/// How long a connection of protocol 2 may wait for its next handoff. The module closes its own after half of that.
+pub const IDLE: Duration = Duration::from_secs(60);
+
 /// Longest envelope, in bytes: many times what Apache takes of a request's fields.
 const ENVELOPE_LIMIT: usize = 1024 * 1024;
 
@@ -134,7 +137,7 @@ async fn first<H: Host>(peer: Peer, host: &H) -> Result<First, Failure> {
     if !host.allows(credentials.uid) {
         return Err(Failure::Stranger(credentials));
     }
-    let Rules { handoff_timeout, payload } = host.rules();
+    let Rules { handoff_timeout, payload, .. } = host.rules();
     let limits = v2::offer::Limits { envelope: ENVELOPE_LIMIT, payload, pre_read: PRE_READ_LIMIT };
     let mut receiver = Receiver::new(peer.socket_type, MESSAGE_LIMIT, limits);
     let peer = peer.connection;

@@ -37,7 +37,10 @@ const OF_ANOTHER_BODY: [&str; 4] = ["accept-ranges", "content-md5", "etag", "las
 
 /// Checked fields, as they stand in the head. Most requests have none, and then nothing is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResponseHeaders {
+pub struct ResponseHeaders(Option<Box<Checked>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Checked {
     /// Whole lines, each with its line end. Octets: what is no UTF-8 passes as it is.
     lines: Vec<u8>,
     /// Replaces the daemon's own.
@@ -96,27 +99,34 @@ impl ResponseHeaders {
                 all.add(name, &lower, value);
             }
         }
-        all.lines.extend_from_slice(&self.lines);
-        Self {
-            lines: all.lines,
-            cache_control: self.cache_control.or(all.cache_control),
-            retry_after: self.retry_after.or(all.retry_after),
-        }
+        let (Some(own), Some(application)) = (self.0.as_deref(), all.0.as_deref_mut()) else {
+            return Self(self.0.or(all.0));
+        };
+        application.lines.extend_from_slice(&own.lines);
+        let either = |own: &Option<Vec<u8>>, other: &mut Option<Vec<u8>>| {
+            if own.is_some() {
+                other.clone_from(own);
+            }
+        };
+        either(&own.cache_control, &mut application.cache_control);
+        either(&own.retry_after, &mut application.retry_after);
+        all
     }
 
     fn add(&mut self, name: &str, lower: &str, value: &[u8]) {
+        let fields = self.0.get_or_insert_default();
         match lower {
             "cache-control" => {
-                let directives = self.cache_control.get_or_insert_default();
+                let directives = fields.cache_control.get_or_insert_default();
                 if !directives.is_empty() {
                     directives.extend_from_slice(b", ");
                 }
                 directives.extend_from_slice(value);
             }
-            "retry-after" => self.retry_after = Some(value.to_vec()),
+            "retry-after" => fields.retry_after = Some(value.to_vec()),
             _ => {
                 for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-                    self.lines.extend_from_slice(part);
+                    fields.lines.extend_from_slice(part);
                 }
             }
         }
@@ -124,9 +134,9 @@ impl ResponseHeaders {
 
     fn has(&self, lower: &str) -> bool {
         match lower {
-            "cache-control" => self.cache_control.is_some(),
-            "retry-after" => self.retry_after.is_some(),
-            _ => self.lines.split(|byte| *byte == b'\n').any(|line| {
+            "cache-control" => self.cache_control().is_some(),
+            "retry-after" => self.retry_after().is_some(),
+            _ => self.lines().split(|byte| *byte == b'\n').any(|line| {
                 let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
                 name.eq_ignore_ascii_case(lower.as_bytes())
             }),
@@ -136,19 +146,19 @@ impl ResponseHeaders {
     /// The fields but those that have a place of their own: whole lines.
     #[must_use]
     pub fn lines(&self) -> &[u8] {
-        &self.lines
+        self.0.as_deref().map_or(b"", |fields| &fields.lines)
     }
 
     /// The value of `Cache-Control`, if one was given.
     #[must_use]
     pub fn cache_control(&self) -> Option<&[u8]> {
-        self.cache_control.as_deref()
+        self.0.as_deref()?.cache_control.as_deref()
     }
 
     /// The value of `Retry-After`, if one was given.
     #[must_use]
     pub fn retry_after(&self) -> Option<&[u8]> {
-        self.retry_after.as_deref()
+        self.0.as_deref()?.retry_after.as_deref()
     }
 }
 

@@ -10,5 +10,6 @@ mod backends;
 mod connections;
 mod credentials;
 mod figures;
+mod host;
 mod module;
 mod owners;
