@@ -103,6 +103,23 @@ fn the_php_example_streams_to_users_who_have_signed_in() {
 }
 
 #[test]
+fn the_php_example_with_the_body_as_data_takes_long_histories_and_keeps_cookies() {
+    let builder = Apache::builder(Mpm::Event).php_fpm(2);
+    let socket = builder.socket_path("daemon.sock");
+    let example = example("php-body").replace(SOCKET, socket.to_str().unwrap());
+    let history =
+        "setcookie('seen', '1'); $history = [['role' => 'user', 'content' => str_repeat('long', 75000)]];";
+    let site = builder
+        .daemon("daemon.sock", "protocol=2")
+        .file("long.php", format!("<?php {history}\n{example}"))
+        .start();
+    let _daemon = daemon(&site);
+    let response = get(&site, "/long.php", "");
+    assert_eq!(text_of(&response), answer(&"long".repeat(75_000)));
+    assert_eq!(response.head.header("set-cookie"), Some("seen=1"));
+}
+
+#[test]
 fn the_php_example_refuses_strangers() {
     let site = site();
     let _daemon = daemon(&site);
