@@ -21,6 +21,10 @@ const PACE: [&str; 2] = ["--delay", "4"];
 /// A fallback, for the daemon's declaration.
 const FALLBACK: &str = "fallback=${RUN}/f.sock";
 
+/// So many handoffs, per death, a daemon may have accepted that it has not yet said a word to: what it does within one
+/// turn of its threads. A module that takes a daemon's end for its word has hundreds.
+const MOST_SILENT: usize = 40;
+
 /// Clients at once. Threads are cheap, processes are not.
 fn most(mpm: Mpm) -> u16 {
     if mpm == Mpm::Prefork { 128 } else { 1000 }
@@ -96,6 +100,7 @@ fn kill_again_and_again(mpm: Mpm, fallback: bool) {
     let allowed = Allowed { refused: !fallback, owner_died: true, child_died: false };
     let logs = || format!("{logs}{}{}", daemon.log(), other.as_ref().map(Daemon::log).unwrap_or_default());
     let tally = judge(load, &apache, logs, allowed);
+    assert!(tally.silent <= MOST_SILENT * in_flight.moments(), "{tally}");
     faults::report(if fallback { "killed, fallback" } else { "killed" }, mpm, begin, &in_flight, &tally);
 }
 
