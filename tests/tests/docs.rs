@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use e2e::{Daemon, build_dir};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -75,6 +76,9 @@ fn make_writable(directory: &Path) {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
 }
 
+/// One that waits for something in vain ends then.
+const LONGEST_SCRIPT: Duration = Duration::from_secs(60);
+
 #[track_caller]
 fn run(document: &str, script: &str, bin: &Path, directory: &Path) {
     let search: PathBuf = [bin.to_str().unwrap(), ":", &std::env::var("PATH").unwrap()].concat().into();
@@ -95,11 +99,14 @@ fn run(document: &str, script: &str, bin: &Path, directory: &Path) {
         .unwrap();
     let group = Pid::from_child(&shell);
     // Until the shell has been waited for, its group's number is nobody else's.
-    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(group), ended)).unwrap();
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let deadline = Instant::now() + LONGEST_SCRIPT;
+    while waitid(WaitId::Pid(group), ended).unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let _ = kill_process_group(group, Signal::TERM);
     let status = shell.wait().unwrap();
-    assert!(status.success(), "{document}:\n{script}\n{}", fs::read_to_string(&said).unwrap());
+    assert!(status.success(), "{document}:\n{script}\n{status}\n{}", fs::read_to_string(&said).unwrap());
 }
 
 #[test]
