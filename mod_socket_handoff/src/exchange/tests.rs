@@ -76,23 +76,26 @@ impl Scene {
         let (far, near) = UnixStream::pair().unwrap();
         let daemon = self.config.daemon(&self.path(socket)).unwrap();
         let message = Outgoing::new(ENVELOPE, payload, b"").unwrap();
-        let mut warnings = Vec::new();
+        let (mut warnings, mut sentences) = (Vec::new(), Vec::new());
         let result = offer(
             Targets { config: &self.config, daemon },
             &message,
             || Some(near.as_fd()),
             |refusal, fallback| {
                 let fallback = fallback.file_name().unwrap().to_str().unwrap();
+                sentences.push(refusal.to_string());
                 warnings.push(format!("{} -> {fallback}", refusal.note().to_str().unwrap()));
             },
         );
-        Outcome { result, warnings, far }
+        Outcome { result, warnings, sentences, far }
     }
 }
 
 struct Outcome<'c> {
     result: Result<TakenBy<'c>, Refusal>,
     warnings: Vec<String>,
+    /// The same in words.
+    sentences: Vec<String>,
     /// The client's end.
     far: UnixStream,
 }

@@ -154,5 +154,6 @@ fn only_the_last_target_is_waited_for() {
     let scene = Scene { config, ..scene };
     let outcome = scene.offer("d");
     assert_eq!(outcome.warnings, ["refused:daemon-missing -> f"]);
+    assert!(outcome.sentences[0].contains("after 1 attempt(s)"), "{}", outcome.sentences[0]);
     assert_eq!(outcome.refusal(), Refusal::DaemonMissing { path: scene.path("f"), attempts: 4 });
 }

@@ -172,3 +172,23 @@ fn too_many_clients_on_their_way_are_a_refusal_of_their_own() {
     assert!((1..=LIMIT + 1).contains(&sent), "{sent}");
     drop(hung);
 }
+
+#[test]
+fn after_the_wait_no_answer_can_come_even_before_the_connection_is_closed() {
+    let scene = Scene::new(&[("d", PATIENT)]);
+    let peer = keep_connection(&scene, &scene.listener("d"));
+    let daemon = scene.config.daemon(&scene.path("d")).unwrap();
+    let targets = Targets { config: &scene.config, daemon };
+    let mut exchange = Exchange {
+        targets,
+        target: targets.get(0),
+        connection: scene.pool("d").take(Instant::now()),
+        failure: None,
+        busy: None,
+        deadline: None,
+        client: || None::<BorrowedFd<'_>>,
+        on_fallback: |_: &Refusal, _: &Path| {},
+    };
+    exchange.stop_and_receive();
+    assert_eq!(offer::send(&peer.0, &Answer::Accepted), Err(Errno::PIPE));
+}
