@@ -29,7 +29,9 @@ echo json_encode(['messages' => [['role' => 'user', 'content' => $said], ['role'
 pub struct Bodies {
     /// The client gets the megabyte.
     pub plain_ms: f64,
-    /// The daemon gets it, and the client the daemon's stream.
+    /// A daemon gets it that answers at once, whatever it is.
+    pub received_ms: f64,
+    /// The streaming daemon gets it, and the client its stream.
     pub handoff_ms: f64,
 }
 
@@ -42,23 +44,29 @@ pub fn measure() -> Result<Bodies> {
         .php_fpm(2)
         .file("ask.php", SCRIPT)
         .daemon("d.sock", "protocol=2 ack_timeout_ms=20000")
+        .daemon("r.sock", "protocol=2 ack_timeout_ms=20000")
         .config("LogLevel warn")
         .start();
     let daemon = Daemon::start(apache.socket_path("d.sock"), ["--delay", "0"]);
+    let receiver = crate::daemon::Daemon::start(apache.socket_path("r.sock"));
     let plain = format!("/ask.php?length={LENGTH}");
     let handoff = format!("{plain}&to={}", daemon.socket().display());
-    let (mut plain_ms, mut handoff_ms) = (Samples::default(), Samples::default());
+    let received = format!("{plain}&to={}", apache.socket_path("r.sock").display());
+    let [mut plain_ms, mut received_ms, mut handoff_ms] = [const { Vec::new() }; 3];
     for number in 0..WARM_UP + REQUESTS {
-        let (time, length) = fetch(apache.addr(), &plain)?;
-        ensure!(length > LENGTH, "the plain body has {length} bytes only");
-        let (handed_off, length) = fetch(apache.addr(), &handoff)?;
-        ensure!(length < 2048, "the daemon's stream has {length} bytes");
-        if number >= WARM_UP {
-            plain_ms.push(time.as_secs_f64() * 1e3);
-            handoff_ms.push(handed_off.as_secs_f64() * 1e3);
+        let kinds = [(&plain, &mut plain_ms), (&received, &mut received_ms), (&handoff, &mut handoff_ms)];
+        for (target, times) in kinds {
+            let (time, length) = fetch(apache.addr(), target)?;
+            ensure!((length > LENGTH) == (*target == plain), "{target}: {length} bytes came");
+            if number >= WARM_UP {
+                times.push(time.as_secs_f64() * 1e3);
+            }
         }
     }
-    Ok(Bodies { plain_ms: plain_ms.median(), handoff_ms: handoff_ms.median() })
+    ensure!(receiver.count() == WARM_UP + REQUESTS, "the receiver has got {}", receiver.count());
+    let [plain_ms, received_ms, handoff_ms] =
+        [plain_ms, received_ms, handoff_ms].map(|times| times.into_iter().collect::<Samples>().median());
+    Ok(Bodies { plain_ms, received_ms, handoff_ms })
 }
 
 /// The whole answer on a connection of its own: how long it took, and its length in bytes.

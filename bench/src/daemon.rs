@@ -19,7 +19,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// Longest message taken, in bytes.
 const LONGEST: usize = 4096;
 
-const LIMITS: Limits = Limits { envelope: LONGEST, payload: LONGEST, pre_read: LONGEST };
+/// In a file the data can be longer.
+const LIMITS: Limits = Limits { envelope: LONGEST, payload: 16 << 20, pre_read: LONGEST };
 
 /// How often it looks whether it should end.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);
