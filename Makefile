@@ -65,8 +65,8 @@ bench: build ## what relaying an API costs, beside the floor, php-fpm and mod_pr
 	cargo build --release --locked -p bench -p mock-llm
 	@$(RELEASE)/bench-relay
 
-bench-module: build ## what the module costs Apache, in instructions and time
-	@scripts/setup-debian.sh test
+bench-module: build ## what the module costs Apache, in instructions, system calls and time
+	@scripts/setup-debian.sh demo test
 	cargo run --release --locked -p bench --bin bench-module
 
 bench-daemon: build ## what a stream costs the daemon: memory, time to the first byte, processor time
