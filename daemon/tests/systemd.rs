@@ -207,6 +207,15 @@ fn the_services_are_well_confined() {
     }
 }
 
+/// In a user namespace SO_PEERCRED says 65534 of each user who is not mapped into it, Apache's too.
+#[test]
+fn the_services_can_tell_users_apart() {
+    for name in SERVICES {
+        let unit = fs::read_to_string(conf(name)).unwrap();
+        assert!(!unit.lines().any(|line| line.starts_with("PrivateUsers=")), "{name}");
+    }
+}
+
 #[test]
 fn the_units_say_what_the_documents_say() {
     let socket = fs::read_to_string(conf("streaming-daemon.socket")).unwrap();
