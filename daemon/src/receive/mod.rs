@@ -37,8 +37,9 @@ const MESSAGE_LIMIT: usize = 256 * 1024;
 /// How long a connection of protocol 2 may wait for its next handoff. The module closes its own after half of that.
 pub const IDLE: Duration = Duration::from_secs(60);
 
-/// Longest envelope, in bytes: many times what Apache takes of a request's fields.
-const ENVELOPE_LIMIT: usize = 1024 * 1024;
+/// Longest envelope, in bytes. A request has up to 100 fields of 8 KiB (Apache's defaults), and an octet that is not ASCII
+/// takes six in JSON: no client can make its request one that is refused as too long.
+const ENVELOPE_LIMIT: usize = 8 * 1024 * 1024;
 
 /// Most that is taken of a client's next requests, in bytes.
 const PRE_READ_LIMIT: usize = 64 * 1024;
