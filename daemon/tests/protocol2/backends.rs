@@ -69,8 +69,23 @@ async fn what_is_not_as_it_has_to_be_stays_here() {
 #[tokio::test(flavor = "multi_thread")]
 async fn head_asks_nobody() {
     let (daemon, api) = daemon().await;
-    let (client, _) = Module::connect(&daemon.path)
-        .hand_off(&envelope_of(b"HEAD", b"HTTP/1.1", |_| {}), br#"{"prompt":"Hi","backend":"chat"}"#);
-    assert_eq!(crate::module::read(client).status(), 200);
+    let module = Module::connect(&daemon.path);
+    let status = |data: &[u8]| {
+        let (client, _) = module.hand_off(&envelope_of(b"HEAD", b"HTTP/1.1", |_| {}), data);
+        crate::module::read(client).status()
+    };
+    assert_eq!(status(br#"{"prompt":"Hi","backend":"chat"}"#), 200);
+    assert_eq!(status(br#"{"backend":"chat"}"#), 400, "as GET");
     assert_eq!(api.requests().len(), 0);
+}
+
+/// With the response's body as data there is none: PHP prints no body for HEAD.
+#[tokio::test(flavor = "multi_thread")]
+async fn head_without_data_gets_the_head_of_a_stream() {
+    let daemon = Daemon::start(|config| config.backend.provider = "openai".into());
+    let module = Module::connect(&daemon.path);
+    for (method, expected) in [(&b"HEAD"[..], 200), (b"GET", 400)] {
+        let (client, _) = module.hand_off(&envelope_of(method, b"HTTP/1.1", |_| {}), b"");
+        assert_eq!(crate::module::read(client).status(), expected);
+    }
 }
