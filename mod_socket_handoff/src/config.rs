@@ -104,6 +104,12 @@ impl Inherit for DirectoryConfig {
 }
 
 impl DirectoryConfig {
+    /// With `SocketHandoffEnabled` as said.
+    #[cfg(test)]
+    pub(crate) fn test(enabled: bool) -> Self {
+        Self { enabled: Some(enabled), ..Self::default() }
+    }
+
     /// Whether handoff headers are acted upon. They are taken off the response in any case.
     pub(crate) fn enabled(&self) -> bool {
         self.enabled.unwrap_or(true)

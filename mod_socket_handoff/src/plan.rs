@@ -30,7 +30,7 @@ pub(crate) enum Method {
 /// What to do with the response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Plan<'r> {
-    /// Apache answers as if the handoff headers had never been there.
+    /// Apache answers as if the handoff headers had never been there. Not if the body is a daemon's data.
     PassThrough(Ignored),
     /// Answer with an error.
     Refuse(Refusal),
@@ -91,22 +91,31 @@ pub(crate) fn plan<'r>(
     config: &DirectoryConfig,
     speaks_2: impl Fn(&Path) -> bool,
 ) -> Plan<'r> {
+    let body_is_data = headers.data_from.is_some_and(|from| from.eq_ignore_ascii_case(b"body"));
+    let ignore = |ignored| {
+        // What is meant for a daemon is not for the client, as little as X-Handoff-Data is.
+        if body_is_data && facts.method != Method::Head {
+            Plan::Refuse(Refusal::DataForNobody(ignored))
+        } else {
+            Plan::PassThrough(ignored)
+        }
+    };
     if !config.enabled() {
-        return Plan::PassThrough(Ignored::SwitchedOff);
+        return ignore(Ignored::SwitchedOff);
     }
     if facts.proxied && !config.allow_proxied() {
-        return Plan::PassThrough(Ignored::Proxied);
+        return ignore(Ignored::Proxied);
     }
     let socket = headers.socket.map(|socket| Path::new(OsStr::from_bytes(socket)));
     if facts.method == Method::Head && !socket.is_some_and(&speaks_2) {
-        return Plan::PassThrough(Ignored::Head);
+        return ignore(Ignored::Head);
     }
     let Some(socket) = socket else {
-        return Plan::PassThrough(Ignored::NoSocket);
+        return ignore(Ignored::NoSocket);
     };
     let refusal = if let Some(name) = headers.ambiguous {
         Refusal::AmbiguousHeader(name)
-    } else if headers.data_from.is_some_and(|from| !from.eq_ignore_ascii_case(b"body")) {
+    } else if headers.data_from.is_some() && !body_is_data {
         Refusal::DataFromUnknown
     } else if headers.data_from.is_some() && headers.data.is_some() {
         Refusal::DataTwice
@@ -214,6 +223,26 @@ mod tests {
         let refusal = Refusal::BodyToUndeclared("/run/d.sock".into());
         assert!(refusal.to_string().ends_with(": SocketHandoffDaemon /run/d.sock protocol=2"), "{refusal}");
         assert_eq!(planned(PLAIN, &body("/run/d.sock", "body")), Plan::Refuse(refusal));
+    }
+
+    #[test]
+    fn a_body_that_is_data_does_not_go_to_the_client() {
+        let plan = |facts, headers: &HandoffHeaders<'static>, enabled| {
+            let config = DirectoryConfig::test(enabled);
+            plan(facts, headers, &config, |path| path == Path::new("/run/2.sock"))
+        };
+        let proxied = Facts { proxied: true, ..PLAIN };
+        let headers = body("/run/2.sock", "Body");
+        let alone = HandoffHeaders { socket: None, ..headers };
+        for (facts, headers, enabled, why) in [
+            (PLAIN, &headers, false, Ignored::SwitchedOff),
+            (proxied, &headers, true, Ignored::Proxied),
+            (PLAIN, &alone, true, Ignored::NoSocket),
+        ] {
+            assert_eq!(plan(facts, headers, enabled), Plan::Refuse(Refusal::DataForNobody(why)));
+            let head = Facts { method: Method::Head, ..facts };
+            assert!(matches!(plan(head, headers, enabled), Plan::PassThrough(_)), "it has no body");
+        }
     }
 
     #[test]

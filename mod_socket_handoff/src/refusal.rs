@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::plan::Ignored;
+
 /// A handoff that was asked for and is not carried out. Everything here is decided before the message is sent: the
 /// client is still Apache's, and gets a real response.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,8 @@ pub(crate) enum Refusal {
         .0.display()
     )]
     BodyToUndeclared(PathBuf),
+    #[error("the response body is data for a daemon, which nobody gets: {}", .0.explanation())]
+    DataForNobody(Ignored),
     #[error(
         "the response body that is the daemon's data is compressed; switch off what does that, such as PHP's \
          zlib.output_compression, for this URL"
@@ -79,7 +83,10 @@ pub(crate) enum Refusal {
          than one user may have open; raise LimitNOFILE of Apache's service, or see why a daemon does not receive"
     )]
     TooManyInFlight(PathBuf),
-    #[error("the daemon at {0:?} ended its connection without an answer; has it died?")]
+    #[error(
+        "the daemon at {0:?} ended its connection without an answer: it has died, or Apache's user may not hand off to \
+         it (see its log)"
+    )]
     DaemonClosed(PathBuf),
     #[error(
         "the daemon at {path:?} did not answer within ack_timeout_ms {timeout:?}; it is overloaded or hangs"
@@ -124,6 +131,7 @@ impl Refusal {
             | Self::DataTwice
             | Self::DataFromTooLate
             | Self::BodyToUndeclared(_)
+            | Self::DataForNobody(_)
             | Self::DataCompressed
             | Self::DataBroken(_)
             | Self::Connect
@@ -200,6 +208,7 @@ notes! {
     Self::DataTwice => c"refused:data-twice",
     Self::DataFromTooLate => c"refused:data-from-too-late",
     Self::BodyToUndeclared(_) => c"refused:body-to-undeclared",
+    Self::DataForNobody(_) => c"refused:data-for-nobody",
     Self::DataCompressed => c"refused:data-compressed",
     Self::DataOverLimit(_) => c"refused:data-over-limit",
     Self::DataBroken(_) => c"refused:data-broken",

@@ -19,6 +19,7 @@ on_each_mpm! {
     the_operator_can_choose_the_daemon_and_replace_the_data,
     an_operator_who_asks_for_the_body_is_told_that_it_is_too_late,
     a_body_is_for_a_head_request_too,
+    data_does_not_go_to_the_client_where_handoffs_are_off,
 }
 
 const LIMIT: usize = 100_000;
@@ -287,4 +288,9 @@ fn a_body_is_for_a_head_request_too(mpm: Mpm) {
     taken.handoff.close();
     assert_eq!(client.read_head().status, 200);
     assert_eq!(client.read_to_end(), (Vec::new(), Ending::Closed));
+}
+
+fn data_does_not_go_to_the_client_where_handoffs_are_off(mpm: Mpm) {
+    let apache = php(mpm).vhost("<Location /go.php>\nSocketHandoffEnabled Off\n</Location>").start();
+    refused(&apache, "/go.php?to={to}&bytes=50", "", 502, "SocketHandoffEnabled is Off here");
 }
