@@ -94,9 +94,14 @@ impl Variables {
         self.0.push((name.into(), OsString::from_vec(value.to_vec())));
     }
 
-    /// Whether a value has a NUL, which no environment can hold. HTTP's values have none (RFC 9110, section 5.5).
-    pub(super) fn have_nul(&self) -> bool {
-        self.0.iter().any(|(_, value)| value.as_bytes().contains(&0))
+    /// Whether an environment can hold them. A NUL ends a value; HTTP's have none (RFC 9110, section 5.5). A client that
+    /// repeats a field, which Apache makes one of, can make it longer than a variable may be.
+    pub(super) fn fit(&self) -> bool {
+        /// With the name, the sign between and the NUL behind (`MAX_ARG_STRLEN`, execve(2)).
+        const LONGEST: usize = 128 * 1024;
+        self.0
+            .iter()
+            .all(|(name, value)| name.len() + value.len() + 2 <= LONGEST && !value.as_bytes().contains(&0))
     }
 
     /// Puts them into the environment of `command`, in place of those of whoever started the daemon.
@@ -188,6 +193,25 @@ mod tests {
         {
             assert!(!names.iter().any(|name| name == left_out), "{left_out}");
         }
+    }
+
+    #[test]
+    fn what_no_environment_can_hold_is_told() {
+        let fits = |value: &str| {
+            let request = format!(
+                r#"{{"method":"GET","target":"/","protocol":"HTTP/1.1","request_headers":[["A","{value}"]]}}"#
+            );
+            Variables::new(&Envelope::decode(request.as_bytes()).unwrap()).fit()
+        };
+        let longest = 128 * 1024 - "HTTP_A=".len() - 1;
+        assert!(fits("x") && fits(&"x".repeat(longest)));
+        assert!(!fits("\\u0000") && !fits(&"x".repeat(longest + 1)));
+        // The kernel agrees.
+        let started = |length| {
+            let value = "x".repeat(length);
+            std::process::Command::new("/bin/true").env_clear().env("HTTP_A", value).status().is_ok()
+        };
+        assert!(started(longest) && !started(longest + 1));
     }
 
     #[test]

@@ -68,7 +68,9 @@ impl Outcome {
             Self::TimeUp => Some((504, "the program that should answer took too long")),
             Self::Shutdown => Some((503, "the server is shutting down; please ask again")),
             Self::Busy => Some((503, "all programs that answer are busy; please ask again in a moment")),
-            Self::BadData => Some((400, "the handoff data, or a field of the request, holds a NUL byte")),
+            Self::BadData => {
+                Some((400, "the handoff data holds a NUL byte, or a field of the request is too long"))
+            }
             Self::Ended | Self::ClientGone | Self::WriteTimeout => None,
         }
     }
@@ -146,7 +148,7 @@ async fn answer(client: Presence, task: Task<'_>, shared: &Shared) -> Answered {
         end: None,
         begun: false,
     };
-    if task.data.contains(&0) || task.variables().is_some_and(|variables| variables.have_nul()) {
+    if task.data.contains(&0) || task.variables().is_some_and(|variables| !variables.fit()) {
         return nothing(client, Outcome::BadData);
     }
     let _place = match place(&client, shared).await {
