@@ -46,6 +46,22 @@ impl<'c> Targets<'c> {
         1 + self.daemon.fallbacks().len()
     }
 
+    /// How many of the first ones have not answered lately, and so are asked after the others. None if all have not.
+    fn doubtful(&self, now: Instant) -> usize {
+        let count = self.count();
+        if count == 1 {
+            return 0;
+        }
+        let stands = |index: &usize| self.get(*index).endpoint.doubt.is_standing(now);
+        (0..count).take_while(stands).count() % count
+    }
+
+    /// The one that is asked at `place`, from 0, when the first `doubtful` ones are asked last.
+    fn at(&self, place: usize, doubtful: usize) -> Target<'c> {
+        let count = self.count();
+        Target { is_last: place + 1 == count, ..self.get((place + doubtful) % count) }
+    }
+
     fn get(&self, index: usize) -> Target<'c> {
         let (daemon, endpoint) =
             match index.checked_sub(1).and_then(|index| self.daemon.fallbacks().get(index)) {
@@ -61,7 +77,7 @@ impl<'c> Targets<'c> {
             ack_timeout: daemon.ack_timeout(),
             user: daemon.user(),
             protocol: daemon.protocol(),
-            is_last: index + 1 == self.count(),
+            is_last: false,
         }
     }
 }
@@ -106,10 +122,12 @@ pub(crate) fn offer<'c, 'f>(
     client: impl Fn() -> Option<BorrowedFd<'f>>,
     on_fallback: impl FnMut(&Refusal, &Path),
 ) -> Result<TakenBy<'c>, Refusal> {
+    let doubtful = targets.doubtful(Instant::now());
     let mut sender = Sender::new(targets.count());
     let mut exchange = Exchange {
         targets,
-        target: targets.get(0),
+        doubtful,
+        target: targets.at(0, doubtful),
         connection: None,
         failure: None,
         busy: None,
@@ -138,6 +156,8 @@ pub(crate) fn offer<'c, 'f>(
 
 struct Exchange<'c, C, F> {
     targets: Targets<'c>,
+    /// So many of the first targets are asked last.
+    doubtful: usize,
     target: Target<'c>,
     /// To the target.
     connection: Option<OwnedFd>,
@@ -162,7 +182,7 @@ where
 
     fn take_idle(&mut self, index: usize) -> Saw {
         if index > 0 {
-            self.target = self.targets.get(index);
+            self.target = self.targets.at(index, self.doubtful);
             self.connection = None;
             if let Some(failure) = self.failure.take() {
                 (self.on_fallback)(&failure, &self.target.endpoint.path);
@@ -186,6 +206,9 @@ where
                 Saw::Connected
             }
             Err(refusal) => {
+                if matches!(refusal, Refusal::ConnectTimeout { .. }) {
+                    self.target.endpoint.doubt.raise(Instant::now());
+                }
                 self.failure = Some(refusal);
                 Saw::NotConnected
             }
@@ -246,6 +269,7 @@ where
             }
             Saw::Nothing => {
                 let timeout = self.target.ack_timeout;
+                self.target.endpoint.doubt.raise(Instant::now());
                 self.failure = Some(Refusal::NoAnswer { path: path.to_owned(), timeout });
             }
             Saw::NotAnAnswer => self.failure = Some(Refusal::NotAnAnswer(path.to_owned())),
@@ -288,6 +312,9 @@ where
             Err(_) => return Saw::Closed,
         };
         let Ok(answer) = answer else { return Saw::NotAnAnswer };
+        if self.targets.count() > 1 {
+            self.target.endpoint.doubt.dispel();
+        }
         let path = self.path();
         match &answer {
             Answer::Accepted => {}

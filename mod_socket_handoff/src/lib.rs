@@ -15,6 +15,7 @@
 mod config;
 mod connect;
 mod dead_socket;
+mod doubt;
 mod drain;
 mod envelope;
 mod exchange;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::number;
+use crate::doubt::Doubt;
 use crate::pool::Pool;
 
 /// Which protocol a daemon speaks (docs/PROTOCOL.md).
@@ -43,6 +44,13 @@ pub(crate) struct Daemon {
 pub(crate) struct Endpoint {
     pub(crate) path: PathBuf,
     pub(crate) pool: Pool,
+    pub(crate) doubt: Doubt,
+}
+
+impl Endpoint {
+    fn new(path: PathBuf, most_idle: usize) -> Self {
+        Self { path, pool: Pool::new(most_idle), doubt: Doubt::default() }
+    }
 }
 
 impl Daemon {
@@ -89,7 +97,7 @@ impl Daemon {
             paths.push(fallback);
         }
         let most_idle = pool.unwrap_or(8) as usize;
-        let endpoint = |path| Endpoint { path, pool: Pool::new(most_idle) };
+        let endpoint = |path| Endpoint::new(path, most_idle);
         Ok(Self {
             endpoints: paths.into_iter().map(endpoint).collect(),
             protocol,
@@ -100,8 +108,7 @@ impl Daemon {
 
     /// The same declaration with connections of its own.
     fn with_own_pools(&self) -> Self {
-        let endpoint =
-            |from: &Endpoint| Endpoint { path: from.path.clone(), pool: Pool::new(from.pool.most_idle()) };
+        let endpoint = |from: &Endpoint| Endpoint::new(from.path.clone(), from.pool.most_idle());
         Self { endpoints: self.endpoints.iter().map(endpoint).collect(), user: self.user.clone(), ..*self }
     }
 

@@ -20,6 +20,39 @@ fn a_daemon_that_hangs_finds_the_client_gone_when_it_wakes() {
 }
 
 #[test]
+fn a_daemon_that_hangs_does_not_cost_every_handoff_the_wait() {
+    let scene = Scene::new(&[("d", "protocol=2 ack_timeout_ms=30 fallback=$D/f"), ("f", PATIENT)]);
+    let (hung, fallback) = (scene.listener("d"), scene.listener("f"));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let kept = fallback.accept();
+            write(&kept.accept(), b"first");
+            write(&kept.accept(), b"second");
+        });
+        let first = scene.offer("d");
+        assert_eq!(first.warnings, ["refused:no-answer -> f"]);
+        // As long as the message waits there, the client's connection does not end.
+        drop(hung.accept());
+        assert_eq!(first.text(), "first");
+        let second = scene.offer("d");
+        assert_eq!(
+            (second.result.as_ref(), second.warnings.len()),
+            (Ok(&TakenBy::Fallback(&scene.path("f"))), 0)
+        );
+        assert_eq!(second.text(), "second");
+    });
+    assert!(!hung.has_visitor(), "the second handoff did not go there");
+    // Asked last it still is asked.
+    drop(fallback);
+    thread::scope(|scope| {
+        scope.spawn(|| write(&hung.accept().accept(), b"it is back"));
+        let third = scene.offer("d");
+        assert_eq!(third.result, Ok(TakenBy::Named));
+        assert_eq!(third.text(), "it is back");
+    });
+}
+
+#[test]
 fn a_busy_daemon_says_when_to_come_again_if_nobody_else_takes_the_client() {
     let scene = Scene::new(&[("d", &format!("{PATIENT} fallback=$D/missing"))]);
     let listener = scene.listener("d");

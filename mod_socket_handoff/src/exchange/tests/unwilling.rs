@@ -181,7 +181,8 @@ fn after_the_wait_no_answer_can_come_even_before_the_connection_is_closed() {
     let targets = Targets { config: &scene.config, daemon };
     let mut exchange = Exchange {
         targets,
-        target: targets.get(0),
+        doubtful: 0,
+        target: targets.at(0, 0),
         connection: scene.pool("d").take(Instant::now()),
         failure: None,
         busy: None,
