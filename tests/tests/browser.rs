@@ -92,7 +92,7 @@ fn an_error_of_the_daemon_is_shown() {
 
 #[test]
 fn an_error_of_the_application_is_shown() {
-    let refuses = r#"<?php http_response_code(403); exit('{"error":"This prompt is not allowed."}');"#;
+    let refuses = r#"<?php http_response_code(403); header('Content-Type: application/json'); exit('{"error":"This prompt is not allowed."}');"#;
     let site = builder().file("php/chat.php", refuses).start();
     let report = ask(&site, "post", "hello", "");
     assert_eq!((report.line("state"), report.line("text")), ("error", ""));

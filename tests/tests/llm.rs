@@ -58,7 +58,7 @@ fn what_the_api_refuses_is_the_clients_status(mpm: Mpm) {
         let response = Client::fetch(site.apache.addr(), &format!("/ask.php?prompt=%5B%5B{pattern}%5D%5Dx"));
         assert_eq!(response.head.status, status, "{pattern}: {}", response.text());
     }
-    assert!(site.daemon.log().contains("outcome=\"refused\""), "{}", site.daemon.log());
+    site.daemon.wait_for_log("outcome=\"refused\"", PATIENCE);
 }
 
 fn a_client_that_leaves_ends_the_apis_work(mpm: Mpm) {

@@ -157,9 +157,14 @@ fn a_killed_child_leaves_nothing_in_flight(mpm: Mpm) {
     let _clients = [get(&apache, two.path()), get(&apache, two.path())];
     let offered = [two.receive(), two.receive()];
     in_flight(2);
-    for child in apache.children() {
-        kill_process(Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
+    let killed = apache.children();
+    for child in &killed {
+        kill_process(Pid::from_raw(*child).unwrap(), Signal::KILL).unwrap();
     }
+    // Until then a thread of theirs may still take the next connection along.
+    wait_until(PATIENCE, "the end of the children", || {
+        !apache.children().iter().any(|child| killed.contains(child))
+    });
     in_flight(0);
     drop(offered);
     use_daemons_after(&apache, two);
