@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::BadRequest;
@@ -19,13 +19,7 @@ impl<'a> Members<'a> {
             serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
             return Err(BadRequest::NotAnObject { found: kind(text) });
         }
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let members = deserializer.deserialize_map(Members(Vec::new())).map_err(not_json)?;
-        deserializer.end().map_err(not_json)?;
-        match members.twice() {
-            Some(name) => Err(BadRequest::wrong(name, "there twice", "it once")),
-            None => Ok(members),
-        }
+        serde_json::from_str::<Self>(text).map_err(not_json)?.once()
     }
 
     /// Parses the object `raw`, the value of `field`.
@@ -41,11 +35,14 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The first name that stands twice.
-    fn twice(&self) -> Option<&str> {
+    /// Itself, if each name stands once.
+    pub(super) fn once(self) -> Result<Self, BadRequest> {
         let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
-        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(BadRequest::wrong(pair[0], "there twice", "it once")),
+            None => Ok(self),
+        }
     }
 
     /// Takes the value of `field` out, unless it is `null`.
@@ -85,6 +82,13 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Names that stand twice are let through: see [`Members::once`].
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self(Vec::new()))
+    }
+}
+
 impl<'de> Visitor<'de> for Members<'de> {
     type Value = Self;
 
@@ -98,6 +102,17 @@ impl<'de> Visitor<'de> for Members<'de> {
         }
         Ok(self)
     }
+}
+
+/// Checks that `raw` is a string and holds whole characters.
+pub(super) fn check_string(field: &str, raw: &RawValue) -> Result<(), BadRequest> {
+    // Halves of characters can only be named as escapes, \ud800 to \udfff. The parser has looked at everything else.
+    let json = raw.get().as_bytes();
+    let names_halves = |escape: &[u8]| memchr::memmem::find(json, escape).is_some();
+    if kind(raw.get()) == "a string" && !names_halves(b"\\ud") && !names_halves(b"\\uD") {
+        return Ok(());
+    }
+    string(field, raw).map(|_| ())
 }
 
 pub(super) fn string(field: &str, raw: &RawValue) -> Result<String, BadRequest> {

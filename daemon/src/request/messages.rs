@@ -15,21 +15,20 @@ impl Messages {
         if kind(raw.get()) != "an array" {
             return Err(BadRequest::wrong("messages", kind(raw.get()), "an array of objects"));
         }
-        let messages = split(raw);
+        let messages = members_of(raw)?;
         if messages.is_empty() {
             return Err(BadRequest::wrong("messages", "empty", "at least one message"));
         }
-        for (index, message) in messages.iter().enumerate() {
+        for (index, mut message) in messages.into_iter().enumerate() {
             let field = |name: &str| format!("messages[{index}]{name}");
-            let mut message = Members::nested(&field(""), message)?;
             let Some(role) = message.take("role") else {
                 return Err(BadRequest::wrong(field(".role"), "missing", "a string"));
             };
-            members::string(&field(".role"), role)?;
+            members::check_string(&field(".role"), role)?;
             // Null, or none at all, beside the calls of tools.
             match message.take("content") {
                 Some(content) if kind(content.get()) == "a string" => {
-                    members::string(&field(".content"), content)?;
+                    members::check_string(&field(".content"), content)?;
                 }
                 Some(content) if kind(content.get()) != "an array" => {
                     let found = kind(content.get());
@@ -48,12 +47,30 @@ impl Messages {
 
     /// The text of the last message of role `user`, if its content is a string.
     pub(super) fn last_user_text(&self) -> Option<String> {
-        split(&self.0).into_iter().rev().find_map(|message| {
-            let mut message = Members::parse(message.get()).ok()?;
-            let role = message.string("role").ok()??;
-            if role == "user" { message.string("content").ok()? } else { None }
-        })
+        let mut scratch = String::new();
+        let mut last = None;
+        // What was checked in full is only stepped over here.
+        for message in skim::Value::of(self.0.get().as_bytes()).as_array()? {
+            let [role, content] = message.ok()?.pick(["role", "content"]).ok()?;
+            if role?.as_str(&mut scratch).ok()? == Some("user") {
+                last = content.filter(|content| content.raw().starts_with(b"\"")).or(last);
+            }
+        }
+        last?.as_str(&mut scratch).ok()?.map(str::to_owned)
     }
+}
+
+/// The members of each message.
+fn members_of(messages: &RawValue) -> Result<Vec<Members<'_>>, BadRequest> {
+    let all: Vec<Members<'_>> = serde_json::from_str(messages.get()).unwrap_or_default();
+    if let Ok(all) = all.into_iter().map(Members::once).collect::<Result<Vec<_>, _>>()
+        && !all.is_empty()
+    {
+        return Ok(all);
+    }
+    // One after the other, for a sentence that says which.
+    let nested = |(index, message)| Members::nested(&format!("messages[{index}]"), message);
+    split(messages).into_iter().enumerate().map(nested).collect()
 }
 
 fn split(array: &RawValue) -> Vec<&RawValue> {
@@ -76,6 +93,19 @@ mod tests {
                        {"role":"assistant","content":null,"tool_calls":[1.0]}, {"role":"tool","content":"x"}]"#;
         let written: Vec<_> = check(json).unwrap().iter().map(|message| message.get().to_owned()).collect();
         assert_eq!(format!("[{},\n                       {}, {}]", written[0], written[1], written[2]), json);
+    }
+
+    #[test]
+    fn halves_of_characters_are_found_in_messages_and_only_they() {
+        let content = |json: &str| check(&format!(r#"[{{"role":"user","content":"{json}"}}]"#));
+        for half in [r"\ud83d", r"\uDE00", r"\ud83d\ud83d"] {
+            assert!(
+                content(half).unwrap_err().contains("\"messages[0].content\" of the handoff data is no text")
+            );
+        }
+        for (json, text) in [(r"\ud83d\ude00", "😀"), (r"\\ud83d", r"\ud83d"), (r"a\/b\u00fc", "a/bü")] {
+            assert_eq!(content(json).unwrap().last_user_text().as_deref(), Some(text));
+        }
     }
 
     #[test]
