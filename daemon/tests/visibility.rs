@@ -37,13 +37,6 @@ fn get(address: SocketAddr, target: &str) -> String {
     http(address, &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 }
 
-fn with_metrics(arguments: &[&str]) -> (Process, SocketAddr) {
-    let address = free_address();
-    let environment =
-        [("DAEMON_METRICS_ENABLED", "true".to_owned()), ("DAEMON_METRICS_ADDR", address.to_string())];
-    (Process::start_with_environment(arguments, &environment), address)
-}
-
 fn whole(mut client: TcpStream) -> String {
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
@@ -52,7 +45,7 @@ fn whole(mut client: TcpStream) -> String {
 
 #[test]
 fn the_metrics_tell_what_happened() {
-    let (process, address) = with_metrics(&["--delay", "0"]);
+    let (process, address) = Process::start_with_metrics(&["--delay", "0"]);
     let answer = whole(hand_off(&process.path, br#"{"prompt":"a b","request_id":"r1"}"#));
     whole(hand_off(&process.path, br#"{"test_pattern":"truncate-after:1"}"#));
     whole(hand_off(&process.path, br#"{"test_pattern":"error:500"}"#));
@@ -91,7 +84,7 @@ fn the_metrics_tell_what_happened() {
 
 #[test]
 fn the_endpoint_answers_what_it_knows_and_survives_the_rest() {
-    let (_process, address) = with_metrics(&[]);
+    let (_process, address) = Process::start_with_metrics(&[]);
     for (request, expected) in [
         ("GET /healthz HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
         ("GET /readyz?x=1 HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK"),
@@ -114,7 +107,7 @@ fn the_endpoint_answers_what_it_knows_and_survives_the_rest() {
 
 #[test]
 fn a_draining_daemon_is_healthy_and_not_ready() {
-    let (process, address) = with_metrics(&["--delay", "3600000"]);
+    let (process, address) = Process::start_with_metrics(&["--delay", "3600000"]);
     let mut client = hand_off(&process.path, b"{}");
     client.read_exact(&mut [0]).unwrap();
     assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));

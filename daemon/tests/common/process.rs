@@ -1,6 +1,7 @@
 //! The real program.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -41,6 +42,16 @@ impl Process {
         command.args(arguments).stdout(Stdio::piped());
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         Self::spawn(command)
+    }
+
+    /// Starts one with metrics, at an address that nobody else can get in between, and says where they are.
+    pub fn start_with_metrics(arguments: &[&str]) -> (Self, SocketAddr) {
+        let environment = [("DAEMON_METRICS_ENABLED", "true"), ("DAEMON_METRICS_ADDR", "127.0.0.1:0")];
+        let environment = environment.map(|(name, value)| (name, value.to_owned()));
+        let mut process = Self::start_with_environment(arguments, &environment);
+        let line = process.log_line("metrics at http://");
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+        (process, address.parse().unwrap())
     }
 
     /// Waits for its end and returns what it has printed.

@@ -7,7 +7,7 @@ use handoff_protocol::v2::Answer;
 
 use crate::common::process::Process;
 use crate::common::{Daemon, SOON, eventually, hand_off, mock, tcp_pair};
-use crate::module::{Module, envelope, read};
+use crate::module::{Module, envelope, envelope_of, read};
 
 #[test]
 fn one_connection_carries_many_handoffs() {
@@ -43,6 +43,18 @@ fn data_of_any_size_arrives() {
         assert_eq!(module.ask(&envelope(), data.as_bytes()).text(), "You said: Hi", "{size}");
     }
     assert!(module.ask(&envelope(), b"").is_done(), "no data at all");
+}
+
+/// Each octet of a field that is not ASCII takes six bytes there, and clients choose their fields.
+#[test]
+fn an_envelope_is_as_long_as_a_request_can_make_it() {
+    let daemon = Process::start(&["--delay", "0"]);
+    let module = Module::connect(&daemon.path);
+    let value = [0xfc; 8_000];
+    let fields = std::iter::repeat_n((&b"X-Long"[..], &value[..]), 100);
+    let long = envelope_of(b"POST", b"HTTP/1.1", |writer| writer.fields("request_headers", fields));
+    assert!(long.len() > 4_800_000);
+    assert!(module.ask(&long, b"{}").is_done());
 }
 
 #[test]

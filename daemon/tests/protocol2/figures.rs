@@ -1,7 +1,7 @@
 //! What is counted of handoffs.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use handoff_protocol::v2::Answer;
 use rustix::net::{SendFlags, Shutdown};
@@ -9,16 +9,6 @@ use rustix::net::{SendFlags, Shutdown};
 use crate::common::process::Process;
 use crate::common::{SOON, eventually, hand_off, tcp_pair};
 use crate::module::{Module, envelope, read};
-
-/// A daemon with metrics, and where they are.
-pub(crate) fn with_metrics(arguments: &[&str]) -> (Process, SocketAddr) {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let environment =
-        [("DAEMON_METRICS_ENABLED", "true".to_owned()), ("DAEMON_METRICS_ADDR", address.to_string())];
-    (Process::start_with_environment(arguments, &environment), address)
-}
 
 /// Waits until all of `lines` are told.
 pub(crate) fn wait_for(address: SocketAddr, lines: &[&str]) {
@@ -34,7 +24,7 @@ pub(crate) fn wait_for(address: SocketAddr, lines: &[&str]) {
 
 #[test]
 fn handoffs_and_answers_are_counted() {
-    let (daemon, address) = with_metrics(&["--delay", "0", "--max-connections", "1"]);
+    let (daemon, address) = Process::start_with_metrics(&["--delay", "0", "--max-connections", "1"]);
     let module = Module::connect(&daemon.path);
     read(hand_off(&daemon.path, b"{}"));
     for _ in 0..2 {
@@ -69,7 +59,7 @@ fn handoffs_and_answers_are_counted() {
 
 #[test]
 fn busy_counts_as_a_limit_that_was_reached() {
-    let (daemon, address) = with_metrics(&["--delay", "3600000", "--max-connections", "1"]);
+    let (daemon, address) = Process::start_with_metrics(&["--delay", "3600000", "--max-connections", "1"]);
     let module = Module::connect(&daemon.path);
     let (_first, _) = module.hand_off(&envelope(), b"{}");
     assert!(matches!(module.hand_off(&envelope(), b"{}").1, Some(Answer::Busy { .. })));
